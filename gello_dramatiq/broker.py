@@ -1,0 +1,286 @@
+"""What our brokers add to Dramatiq's: claims with leases, settling by outcome, bulk, sizes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from dramatiq import Actor, Broker, Message, Middleware
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.common import current_millis
+from dramatiq.errors import DecodeError
+from dramatiq.message import get_encoder
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    MiddlewareError,
+    Pipelines,
+    ShutdownNotifications,
+    TimeLimit,
+)
+
+from . import envelope
+from .definition import queue_name as check_queue_name
+from .errors import JobUnloadable, Unsupported
+from .job import new_job_id
+from .outcome import Kind, Outcome, Reason
+
+if TYPE_CHECKING:
+    from .coordinator import Coordinator
+
+State = Literal["ready", "delayed", "reserved"]
+Delayed = tuple[Message[Any], int | None]
+"""A message and its delay in milliseconds."""
+
+STOCK = (AgeLimit, ShutdownNotifications, Callbacks, Pipelines, TimeLimit)
+"""Dramatiq's own middleware, which only stock actors need. TimeLimit stands last: armed last, disarmed first."""
+
+
+class Claim(MessageProxy):
+    """A worker's right to one job: the message, and the number that settling it must match.
+
+    It is its own work item, so that no wrapper is made for each job.
+
+    Attributes:
+      key: What the broker knows the job by.
+      lease: Rises with each claim, release and rescue; a settle with an old one changes nothing.
+      deaths: How many workers died while they were known to run this job.
+      suspect: Whether a worker was lost that held it: from then on its start is marked before it runs.
+      raw: The message as it lies in the broker.
+      started: Set by the thread that begins to run it.
+      lost: Set when it turned out not to be this worker's any more.
+      settled: Set once an outcome is on its way, so that a second ack changes nothing.
+      kept: Set once the row of the failed job is written, where settling doesn't write it.
+      outcome: What the attempt came to.
+    """
+
+    __hash__ = object.__hash__
+
+    def __init__(
+        self, key: Any, lease: int, raw: bytes, *, queue: str, job_id: str = "", deaths: int = 0, suspect: bool = False
+    ) -> None:
+        self.key = key
+        self.queue_name = queue
+        self.message_id = job_id
+        self.lease = lease
+        self.raw = raw
+        self.deaths = deaths
+        self.suspect = suspect
+        self.failed = self.started = self.lost = self.settled = self.kept = False
+        self.outcome: Outcome | None = None
+        self._exception: BaseException | None = None
+        self._decode(raw)
+
+    def _decode(self, raw: bytes) -> None:
+        try:
+            fields = get_encoder().decode(raw)
+            self.queue_name = fields["queue_name"]
+            self.actor_name: str = fields["actor_name"]
+            self.args = tuple(fields["args"])
+            self.kwargs: dict[str, Any] = fields["kwargs"]
+            self.options: dict[str, Any] = fields["options"]
+            self.message_id = fields["message_id"]
+            self.message_timestamp: int = fields["message_timestamp"]
+        except (DecodeError, ValueError, LookupError, TypeError, RecursionError) as error:
+            self._bury(error)
+
+    def _bury(self, error: Exception) -> None:
+        self.actor_name, self.args, self.kwargs, self.options = "", (), {}, {}
+        self.message_id, self.message_timestamp = self.message_id or new_job_id(), 0
+        reason = JobUnloadable(f"The message can't be decoded ({type(error).__name__}: {error}); its raw bytes are kept.")
+        self.outcome = Outcome(Kind.FAILED, error=reason, reason=Reason.INVALID_PAYLOAD)
+
+    @property
+    def message(self) -> Claim:
+        return self
+
+    @property
+    def _message(self) -> Message[Any]:  # type: ignore[override]  # built when a stock hook asks for it
+        return Message(
+            queue_name=self.queue_name,
+            actor_name=self.actor_name,
+            args=self.args,
+            kwargs=self.kwargs,
+            options=self.options,
+            message_id=self.message_id,
+            message_timestamp=self.message_timestamp,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def remembering(self) -> bytes:
+        """The message as it goes back to the broker: with what it now remembers of its attempts."""
+        if self.outcome is None or self.outcome.progress is None:
+            return self.raw
+        return self._message.copy(options=envelope.remember(self.options, self.outcome.progress)).encode()
+
+
+class GelloBroker(Broker):
+    """The base of our brokers. A broker of ours says how jobs are put, claimed and settled; the rest is here.
+
+    Its middleware hooks are called only where a middleware overrides them, with Dramatiq's rules for errors.
+    """
+
+    name: ClassVar[str]
+    """What people call it."""
+
+    writes_failures: bool = False
+    """Whether `settle` itself writes the row of a failed job, in the transaction that gives the message up."""
+
+    def __init__(self, middleware: list[Middleware] | None = None) -> None:
+        self._hooks: dict[str, list[Callable[..., None]]] = {}
+        self._booted = False
+        self.coordinator: Coordinator | None = None
+        super().__init__(middleware or [])
+        for stock in STOCK:
+            self.actor_options |= stock().actor_options
+
+    @abstractmethod
+    def put(self, messages: Sequence[Delayed]) -> None:
+        """Store messages, all or none."""
+
+    @abstractmethod
+    def claim(self, owner: str, queues: Sequence[str], limit: int) -> list[Claim]:
+        """Claim up to so many ready jobs, serving the queues in this order."""
+
+    @abstractmethod
+    def settle(self, claims: Sequence[Claim]) -> int:
+        """Perform the outcomes of claims, all or none; returns how many were stale: no longer this worker's."""
+
+    def exchange(self, owner: str, claims: Sequence[Claim], queues: Sequence[str], limit: int) -> tuple[int, list[Claim]]:
+        """Settle, then claim: in one transaction where the broker can."""
+        stale = self.settle(claims) if claims else 0
+        return stale, self.claim(owner, queues, limit) if limit > 0 and queues else []
+
+    def mark(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Note that these jobs are about to run; returns those that are still this worker's."""
+        return list(claims)
+
+    def wait(self, inbox: Any, timeout: float) -> Any:
+        """Wait for something in the coordinator's inbox, or for work that came from elsewhere.
+
+        Raises:
+          queue.Empty: The time is over.
+        """
+        return inbox.get(timeout=timeout)
+
+    @abstractmethod
+    def size(self, queue: str, state: State = "ready") -> int:
+        """How many jobs of a queue are in a state."""
+
+    @abstractmethod
+    def clear(self, queue: str) -> int:
+        """Drop a queue's ready and delayed jobs; running and failed ones stay. Returns how many were dropped."""
+
+    @abstractmethod
+    def queue_names(self) -> set[str]:
+        """The queues that hold jobs, and those that are declared."""
+
+    def ready_queues(self) -> set[str]:
+        """The queues that a worker should look at which serves them all."""
+        return self.queue_names()
+
+    def attach(self, owner: str, coordinator: Coordinator) -> str:
+        """A worker begins; returns the name under which it claims."""
+        return owner
+
+    def detach(self, owner: str) -> None:
+        """A worker has settled and given back all that it held."""
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Put one message, after a delay in milliseconds."""
+        self.enqueue_many([(message, delay)])
+        return message
+
+    def enqueue_many(self, messages: Iterable[Delayed]) -> None:
+        """Put messages together, all or none."""
+        batch = [(self._landing(message), self._wait(message, delay)) for message, delay in messages]
+        for message, delay in batch:
+            self.emit_before("enqueue", message, delay)
+        self.put(batch)
+        if self.coordinator is not None:
+            self.coordinator.completer.wake()
+        for message, delay in batch:
+            self.emit_after("enqueue", message, delay)
+
+    def _landing(self, message: Any) -> Message[Any]:
+        check_queue_name(message.queue_name)
+        plain: Message[Any] = message.copy() if isinstance(message, MessageProxy) else message
+        return plain
+
+    def _wait(self, message: Message[Any], delay: int | None) -> int | None:
+        # An eta is how stock producers say a delay; left in the message, Dramatiq's worker would hold it in memory.
+        eta = message.options.pop("eta", None)
+        return delay if delay is not None or eta is None else max(eta - current_millis(), 0)
+
+    def priority_of(self, message: Message[Any]) -> int:
+        """0 to 5: what the push said, else the definition."""
+        said = envelope.priority(message.options)
+        if said is not None:
+            return said
+        actor = self.actors.get(message.actor_name)
+        found: int = actor.options.get("gello_priority", 0) if actor else 0
+        return found
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        if "gello_priority" not in actor.options:
+            self._admit_stock_actors()
+        super().declare_actor(actor)
+
+    def _admit_stock_actors(self) -> None:
+        if any(isinstance(middleware, TimeLimit) for middleware in self.middleware):
+            return
+        for stock in STOCK:
+            self.add_middleware(stock())
+            if self._booted:
+                self.middleware[-1].after_process_boot(self)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
+        if self.coordinator is None:
+            raise Unsupported(f"The {self.name} broker is read by a worker; start one with gello.worker() or `gello work`.")
+        return self.coordinator.lane(queue_name, timeout / 1000)
+
+    def add_middleware(self, middleware: Middleware, **position: Any) -> None:
+        super().add_middleware(middleware, **position)
+        self._hooks.clear()
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        for hook in self._overridden(f"before_{signal}", self.middleware):
+            try:
+                hook(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                self.logger.critical("Unexpected failure in before_%s of %r.", signal, hook, exc_info=True)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal == "process_boot":
+            self._booted = True
+        for hook in self._overridden(f"after_{signal}", self.middleware[::-1]):
+            try:
+                hook(self, *args, **kwargs)
+            except Exception:
+                self.logger.critical("Unexpected failure in after_%s of %r.", signal, hook, exc_info=True)
+
+    def _overridden(self, hook: str, middleware: Iterable[Middleware]) -> list[Callable[..., None]]:
+        found = self._hooks.get(hook)
+        if found is None:
+            stock = getattr(Middleware, hook, None)
+            found = [getattr(m, hook) for m in middleware if getattr(type(m), hook, None) is not stock]
+            self._hooks[hook] = found
+        return found
+
+    def flush(self, queue_name: str) -> None:
+        self.clear(queue_name)
+
+    def flush_all(self) -> None:
+        for queue_name in self.queue_names():
+            self.flush(queue_name)

@@ -1,0 +1,173 @@
+"""Who lives: a worker beats for all that it holds, and every worker watches the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dramatiq.errors import BrokerConnectionError
+from sqlalchemy import Connection, delete, insert, select, update
+
+from ...database.engine import Database
+
+log = logging.getLogger("gello.worker")
+
+BEATS = 5
+"""Beats in one lease."""
+
+
+class Watch:
+    """Decides who is dead, from what one reader saw: no clock but its own, no I/O.
+
+    Dead is who showed the same beat through a whole lease of successful reads. A gap between two reads, as after an
+    outage of the database or a pause of the reader, restarts the wait.
+
+    Parameters:
+      lease: In seconds.
+    """
+
+    def __init__(self, lease: float) -> None:
+        self._lease = lease
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._read_at = float("-inf")
+
+    def dead(self, beats: dict[str, int], now: float) -> list[str]:
+        """The dead among those who were just read.
+
+        Parameters:
+          beats: Each worker's beat.
+          now: A monotonic clock, in seconds.
+        """
+        if now - self._read_at > self._lease / 2:
+            self._seen.clear()
+        self._read_at = now
+        self._seen = {name: self._since(name, beat, now) for name, beat in beats.items()}
+        return [name for name, (_, since) in self._seen.items() if now - since > self._lease]
+
+    def _since(self, name: str, beat: int, now: float) -> tuple[int, float]:
+        known = self._seen.get(name)
+        return known if known is not None and known[0] == beat else (beat, now)
+
+
+@dataclass
+class Member:
+    """One worker as the others see it."""
+
+    name: str
+    queues: str
+
+
+class Leases:
+    """Beats for one worker, from a thread of its own, and frees what the dead held.
+
+    Parameters:
+      database: Where workers stand.
+      lease: In seconds.
+      reap: Frees what a worker held; returns how many jobs.
+      owners: The names that hold jobs.
+      renamed: Told the worker's new name after others took it for dead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease: float,
+        *,
+        reap: Callable[[Connection, str], int],
+        owners: Callable[[Connection], list[str]],
+        renamed: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._workers = database.tables.workers
+        self._lease = lease
+        self._reap = reap
+        self._owners = owners
+        self._renamed = renamed
+        self._watch = Watch(lease)
+        self._stopped = threading.Event()
+        self._member = Member("", "")
+        self._thread = threading.Thread(target=self._run, name="gello-leases", daemon=True)
+
+    def start(self, name: str, queues: str) -> None:
+        """Register a worker and begin to beat for it."""
+        self._member = Member(name, queues)
+        self._register()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the beat, and forget the worker: it holds nothing any more."""
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        with self._database.write() as connection:
+            connection.execute(delete(self._workers).where(self._workers.c.id == self._member.name))
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._lease / BEATS):
+            try:
+                self.beat()
+                self.sweep()
+            except BrokerConnectionError as error:
+                log.warning("No beat for %s: %s", self._member.name, error)
+            except Exception:
+                log.exception("The beat of %s met an error that it doesn't know; it goes on.", self._member.name)
+
+    def beat(self) -> None:
+        """Show that this worker lives. If others took it for dead, it goes on under a new name."""
+        workers = self._workers
+        alive = (workers.c.id == self._member.name) & workers.c.dead_at.is_(None)
+        with self._database.write() as connection:
+            now = int(time.time() * 1000)
+            beat = connection.execute(update(workers).where(alive).values(beat=workers.c.beat + 1, beat_at=now))
+        if beat.rowcount == 0:
+            old, stem = self._member.name, self._member.name.partition("~")[0]
+            self._member.name = f"{stem}~{secrets.token_hex(2)}"
+            log.warning("%s was taken for dead, and its jobs were given to others; it goes on as %s.", old, self._member.name)
+            self._register()
+            self._renamed(self._member.name)
+
+    def sweep(self) -> None:
+        """Look at the others, and free what the dead held."""
+        workers = self._workers
+        with self._database.read() as connection:
+            rows = connection.execute(select(workers.c.id, workers.c.beat, workers.c.dead_at)).all()
+            # An owner without a row: its worker was forgotten before its claim was committed.
+            beats = dict.fromkeys(self._owners(connection), -1) | {row.id: row.beat for row in rows}
+        dead = self._watch.dead({name: beat for name, beat in beats.items() if name != self._member.name}, time.monotonic())
+        buried = {row.id: row.dead_at for row in rows if row.dead_at is not None}
+        for name in dead:
+            self._bury(name, buried.get(name))
+
+    def _bury(self, name: str, dead_at: int | None) -> None:
+        """Free what a dead worker held. Its row stays for a lease, and is swept again: a late claim may still commit."""
+        workers = self._workers
+        now = int(time.time() * 1000)
+        with self._database.write() as connection:
+            freed = self._reap(connection, name)
+            if dead_at is None:
+                connection.execute(update(workers).where(workers.c.id == name).values(dead_at=now))
+            elif now - dead_at > self._lease * 1000:
+                connection.execute(delete(workers).where(workers.c.id == name))
+        if freed:
+            log.warning("Worker %s is dead; %d job(s) that it held run again.", name, freed)
+
+    def _register(self) -> None:
+        now = int(time.time() * 1000)
+        row: dict[str, Any] = {
+            "id": self._member.name,
+            "host": self._member.name.partition(":")[0],
+            "pid": os.getpid(),
+            "queues": self._member.queues,
+            "started_at": now,
+            "beat": 0,
+            "beat_at": now,
+            "dead_at": None,
+        }
+        with self._database.write() as connection:
+            connection.execute(insert(self._workers), row)

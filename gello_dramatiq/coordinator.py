@@ -1,0 +1,439 @@
+"""Claims jobs for all queues of a process, hands them to its worker threads, and settles what they came to.
+
+One thread does it all: it is the only poller, it keeps the order of the queues, and where broker and database are one
+it settles and claims in the same transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from dramatiq import Broker, Middleware
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.common import current_millis
+from dramatiq.errors import BrokerConnectionError
+from dramatiq.worker import Worker
+
+from . import envelope
+from .broker import Claim, GelloBroker
+from .completer import Completer, Mark
+from .errors import JobUnknown
+from .outcome import GIVEN_BACK, Kind, Outcome, Reason
+
+log = logging.getLogger("gello.worker")
+
+SHARE = 0.1
+"""Seconds of work that are claimed ahead, at the rate at which jobs were completed lately."""
+CLAIM = 256
+"""Jobs claimed at once at most."""
+CLAIMS = 4
+"""How many such claims are held at most."""
+PATIENCE = 0.25
+"""Seconds that a job may lie here unstarted; then it goes back to where another worker can have it."""
+IDLE = 1.0
+"""Seconds between two looks at the broker that nothing asked for."""
+UNKNOWN_WAIT, UNKNOWN_LIMIT = timedelta(seconds=30), timedelta(hours=1)
+"""What a job of an unknown name waits between two tries, and how long it is tried: a rolling deploy."""
+
+
+class Coordinator:
+    """Feeds one Dramatiq worker from one broker of ours.
+
+    Parameters:
+      broker: Where the jobs are.
+      worker: Whose threads run them.
+      completer: Takes what they came to.
+      queues: The queues to serve, in order; None is every queue that there is.
+    """
+
+    def __init__(self, broker: GelloBroker, worker: Worker, completer: Completer, queues: list[str] | None) -> None:
+        self.broker = broker
+        self.worker = worker
+        self.completer = completer
+        self.owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.processed = self.failed = 0
+        self.held: set[Claim] = set()
+        self.unsettled: list[Claim] = []
+        self.drained = threading.Event()
+        self._lanes: dict[str, Lane] = {}
+        self._direct: Callable[[Claim], None] | None = None
+        self._queues = queues
+        self._found: list[str] = []
+        self._found_at = float("-inf")
+        self._paused: set[str] = set()
+        self._gate_open = True
+        self._stopping = False
+        self._given_up = False
+        self._ended = threading.Event()
+        self._rate = _Rate()
+        self._handed: deque[tuple[float, list[Claim]]] = deque()
+        self._trouble = 0
+        self._thread = threading.Thread(target=self._run, name="gello-coordinator", daemon=True)
+
+    def start(self) -> None:
+        self.owner = self.broker.attach(self.owner, self)
+        self._thread.start()
+
+    def hand_to(self, put: Callable[[Claim], None]) -> None:
+        """Hand claims straight to a work queue, without Dramatiq's consumer threads between."""
+        self._direct = put
+
+    def lane(self, queue_name: str, timeout: float) -> Lane:
+        """The road from here to one of Dramatiq's consumer threads."""
+        lane = self._lanes[queue_name] = Lane(self, timeout)
+        self.completer.wake()
+        return lane
+
+    def mark(self, claim: Claim) -> bool:
+        """Note in the broker that a job begins; False if it isn't this worker's any more."""
+        return self.completer.mark(claim)
+
+    def pause(self, *queues: str) -> None:
+        """Stop claiming from these queues, or from all, and give back what has not started."""
+        if queues:
+            self._paused |= set(queues)
+        else:
+            self._gate_open = False
+        self.completer.wake()
+
+    def resume(self, *queues: str) -> None:
+        """Claim again, from these queues or from all."""
+        if queues:
+            self._paused -= set(queues)
+        else:
+            self._gate_open = True
+            self._paused.clear()
+        self.completer.wake()
+
+    def give_back(self, claims: Iterable[Any]) -> None:
+        """Put claims back as if they had never been claimed."""
+        for claim in claims:
+            claim.outcome = GIVEN_BACK
+            self.completer.add(claim)
+
+    def finish(self, timeout: float) -> bool:
+        """Give back what has not started, settle everything, and end; False if that took too long."""
+        self.pause()
+        self._stopping = True
+        self.completer.wake()
+        ended = self._ended.wait(max(timeout, 0))
+        self._given_up = not ended
+        self.completer.close()
+        return ended
+
+    def abandon(self) -> None:
+        """Give up on what still runs: it goes back to the broker, and a late outcome of it changes nothing."""
+        self.give_back(claim for claim in self.held.copy() if not claim.settled)
+
+    def running(self) -> list[Claim]:
+        """The claims that are being run now."""
+        return [claim for claim in self.held.copy() if claim.started and not claim.settled]
+
+    def wait_until_drained(self) -> None:
+        """Wait until nothing is ready, held or unsettled."""
+        self.drained.clear()
+        self.completer.wake()
+        self.drained.wait()
+
+    def knows(self) -> set[Any]:
+        """The keys of all claims that are held here or wait to be settled."""
+        return {claim.key for claims in (self.held, self.unsettled, self.completer.waiting) for claim in claims}
+
+    def serves(self) -> list[str]:
+        """The queues that are served now, in order."""
+        if self._queues is not None:
+            return self._queues
+        if self._lanes:
+            return list(self._lanes)
+        if time.monotonic() - self._found_at > IDLE:
+            self._found_at = time.monotonic()
+            self._found = sorted(self.broker.ready_queues(), key=lambda name: (name != "default", name))
+        return self._found
+
+    def _run(self) -> None:
+        while not self._given_up and (not self._stopping or self._left()):
+            try:
+                self._turn()
+                self._trouble = 0
+            except BrokerConnectionError as error:
+                self._wait_for_broker(error)
+            except Exception:
+                log.exception("The coordinator met an error that it doesn't know; it goes on.")
+                self._settle_one_by_one()
+                time.sleep(PATIENCE)
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self.broker.detach(self.owner)
+        except BrokerConnectionError as error:
+            log.warning("The %s broker couldn't be told that this worker has ended: %s", self.broker.name, error)
+        self._ended.set()
+        self.completer.close_marks()
+
+    def _turn(self) -> None:
+        """Gather, settle and claim, hand out."""
+        want = self._want()
+        claims, marks = self.completer.gather(self._patience(want), watch=want > 0, hurry=want > 0 and self._idle())
+        self.held.difference_update(claims)
+        self._rate.add(sum(claim.outcome is not GIVEN_BACK for claim in claims))
+        self.unsettled += claims
+        self._answer(marks)
+        self._take_back_what_must_not_stay()
+        self._exchange(marks)
+
+    def _exchange(self, marks: list[Mark]) -> None:
+        while True:
+            settling = self.completer.settleable(self.unsettled)
+            self.unsettled = settling
+            want = min(self._want(), CLAIM)
+            queues = [name for name in self.serves() if name not in self._paused] if want > 0 else []
+            stale, claimed = self.broker.exchange(self.owner, settling, queues, want)
+            self.unsettled = []
+            self._count(settling)
+            self.completer.settled(settling, stale)
+            self._hand_out(claimed)
+            self.drained.set() if want > 0 and not claimed and not self.held else self.drained.clear()
+            if len(claimed) < want or self._want() < CLAIM:
+                return
+
+    def _want(self) -> int:
+        if not self._gate_open or self._stopping:
+            return 0
+        target = max(self.worker.worker_threads, min(int(self._rate.per_second() * SHARE), CLAIM * CLAIMS))
+        return target - len(self.held)
+
+    def _idle(self) -> bool:
+        return len(self.held) < self.worker.worker_threads
+
+    def _hand_out(self, claims: list[Claim]) -> None:
+        if not claims:
+            return
+        runnable = [claim for claim in claims if self._known(claim)]
+        self.held.update(runnable)
+        self._handed.append((time.monotonic(), runnable))
+        for claim in runnable:
+            if self._direct is not None:
+                self._direct(claim)
+            else:
+                self._lanes[claim.queue_name].put(claim)
+
+    def _known(self, claim: Claim) -> bool:
+        """Whether a claim can be run; if not, its outcome is on its way."""
+        if claim.outcome is None and claim.actor_name not in self.broker.actors:
+            claim.outcome = _unknown(claim)
+        if claim.outcome is None:
+            return True
+        claim.failed = claim.outcome.kind is Kind.FAILED
+        self.completer.add(claim)
+        return False
+
+    def _answer(self, marks: list[Mark]) -> None:
+        if not marks:
+            return
+        try:
+            granted = self.broker.mark([mark.claim for mark in marks])
+        except BrokerConnectionError:
+            for mark in marks:
+                self.completer.inbox.put(mark)
+            raise
+        for mark in marks:
+            mark.granted = mark.claim in granted
+            mark.answered.set()
+
+    def _patience(self, want: int) -> float:
+        """How long to wait for something to happen."""
+        if self.completer.waiting:
+            return PATIENCE
+        waiting = self._waiting_since()
+        if waiting is None:
+            return IDLE
+        return max(PATIENCE - (time.monotonic() - waiting), 0.001)
+
+    def _waiting_since(self) -> float | None:
+        """Since when the oldest unstarted claim lies here."""
+        while self._handed:
+            since, claims = self._handed[0]
+            while claims and (claims[-1].started or claims[-1].settled):
+                claims.pop()
+            if claims:
+                return since
+            self._handed.popleft()
+        return None
+
+    def _take_back_what_must_not_stay(self) -> None:
+        waiting = self._waiting_since()
+        if waiting is None:
+            return
+        if not self._gate_open or time.monotonic() - waiting > PATIENCE:
+            self._rate.forget()
+            self._take_back(lambda claim: True)
+        elif self._paused:
+            self._take_back(lambda claim: claim.queue_name in self._paused)
+
+    def _take_back(self, wanted: Callable[[Claim], bool]) -> None:
+        """Give back what lies unstarted; what is kept stays in its order."""
+        kept = []
+        for source in (self.worker.work_queue, *(lane.claims for lane in self._lanes.values())):
+            while True:
+                try:
+                    item: Any = source.get_nowait()
+                except queue.Empty:
+                    break
+                if wanted(item.message):
+                    self.give_back([item.message])
+                else:
+                    kept.append((source, item))
+                if source is self.worker.work_queue:
+                    source.task_done()
+        for source, item in kept:
+            source.put(item)
+
+    def _count(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            kind = claim.outcome.kind if claim.outcome else Kind.DONE
+            self.processed += kind is not Kind.RELEASED
+            self.failed += kind is Kind.FAILED
+
+    def _left(self) -> bool:
+        """Whether anything is still to be settled."""
+        return bool(self.unsettled or self.completer.waiting or not self.completer.inbox.empty())
+
+    def _wait_for_broker(self, error: BaseException) -> None:
+        wait = min(0.1 * 2**self._trouble, 1.0)
+        if self._trouble == 0:
+            log.warning("The %s broker can't be reached; trying again until it is back: %s", self.broker.name, error)
+        self._trouble += 1
+        time.sleep(wait)
+
+    def _settle_one_by_one(self) -> None:
+        """Keep one outcome that can't be settled from holding up the others."""
+        for claim in self.unsettled:
+            try:
+                self.completer.settled([claim], self.broker.settle([claim]))
+            except BrokerConnectionError:
+                return
+            except Exception:
+                log.exception("%s %s can't be settled; it is given back.", claim.actor_name, claim.message_id)
+                claim.outcome = Outcome(Kind.RELEASED, UNKNOWN_WAIT)
+                self.completer.settled([claim], self.broker.settle([claim]))
+        self.unsettled = []
+
+
+class Lane(Consumer):
+    """The road between the coordinator and a worker's threads: claims go down, outcomes come back.
+
+    Under the stock launcher one of Dramatiq's consumer threads reads it; our worker's threads use only its way back.
+    """
+
+    def __init__(self, coordinator: Coordinator, timeout: float) -> None:
+        self.claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
+        self.put = self.claims.put
+        self._coordinator = coordinator
+        self._timeout = timeout
+
+    def __next__(self) -> MessageProxy | None:
+        try:
+            return self.claims.get(timeout=self._timeout)
+        except queue.Empty:
+            return None
+
+    def ack(self, message: MessageProxy) -> None:
+        self._coordinator.completer.add(message)
+
+    nack = ack
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        self._coordinator.give_back(messages)
+
+    def post_process_message(self, message: Any) -> None:
+        """What Dramatiq's consumer thread does once a message was processed."""
+        signal = "nack" if message.failed else "ack"
+        self._coordinator.broker.emit_before(signal, message)
+        self._coordinator.completer.add(message)
+        self._coordinator.broker.emit_after(signal, message)
+
+
+class FeedWorkers(Middleware):
+    """Gives each Dramatiq worker on a broker of ours its coordinator, and ends it with the worker.
+
+    Parameters:
+      keep: Writes a failed job's row; unused where the broker does that itself.
+      after_failure: Called once for each failed job after its row exists.
+      grace: Seconds that outcomes may take to be settled at the end.
+    """
+
+    def __init__(self, keep: Callable[[Claim], None], after_failure: Callable[[Claim], None], grace: float = 10) -> None:
+        self._keep = keep
+        self._after_failure = after_failure
+        self._grace = grace
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        assert isinstance(broker, GelloBroker)
+        keep = None if broker.writes_failures else self._keep
+        completer = Completer(broker, keep, self._after_failure)
+        broker.coordinator = Coordinator(broker, worker, completer, getattr(worker, "queue_order", None))
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        assert isinstance(broker, GelloBroker)
+        assert broker.coordinator is not None
+        broker.coordinator.start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        assert isinstance(broker, GelloBroker)
+        if broker.coordinator is not None:
+            broker.coordinator.pause()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        assert isinstance(broker, GelloBroker)
+        if broker.coordinator is not None:
+            broker.coordinator.abandon()
+            if not broker.coordinator.finish(self._grace):
+                log.error("Not everything could be settled in time; what is left runs again when the lease is over.")
+        broker.coordinator = None
+
+
+class _Rate:
+    """How many jobs were completed per second lately; it falls when none is."""
+
+    WINDOW = 0.2
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._since = time.monotonic()
+        self._done = 0
+        self._last = 0.0
+
+    def add(self, done: int) -> None:
+        self._done += done
+        elapsed = time.monotonic() - self._since
+        if elapsed >= self.WINDOW:
+            self._last, self._done, self._since = self._done / elapsed, 0, time.monotonic()
+
+    def per_second(self) -> float:
+        elapsed = time.monotonic() - self._since
+        return self._last if elapsed < self.WINDOW else min(self._last, self._done / elapsed)
+
+
+def _unknown(claim: Claim) -> Outcome:
+    """Give a job of an unknown name back, for an hour; then set it aside."""
+    progress = envelope.progress(claim.options, claim.deaths)
+    now = current_millis()
+    progress.unknown_since = progress.unknown_since or now
+    if now - progress.unknown_since < envelope.millis(UNKNOWN_LIMIT):
+        log.warning("No job is called %r here; %s goes back for %s.", claim.actor_name, claim.message_id, UNKNOWN_WAIT)
+        return Outcome(Kind.RELEASED, UNKNOWN_WAIT, progress=progress)
+    reason = JobUnknown(f"No worker knew a job called {claim.actor_name!r} for {UNKNOWN_LIMIT}.")
+    return Outcome(Kind.FAILED, error=reason, reason=Reason.UNKNOWN_JOB, progress=progress)

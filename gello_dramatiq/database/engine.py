@@ -1,0 +1,205 @@
+"""One database: connections, transactions, and its errors in words."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
+from .tables import Tables, tables
+
+BUSY = 4.0
+"""Seconds to wait for SQLite's write lock before saying that the database is locked."""
+
+
+class Database:
+    """A SQL database with Gello's tables.
+
+    Parameters:
+      url: An SQLAlchemy URL, as in "sqlite:///gello.db".
+      prefix: What table names begin with.
+      schema: Where the tables stand.
+      synchronous: SQLite only: "NORMAL" loses no committed job when a process is killed, and may lose the last ones when
+        the power fails; "FULL" loses none, and writes more slowly.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "", schema: str | None = None, synchronous: str = "NORMAL") -> None:
+        self.url = read_url(url)
+        self.tables: Tables = tables(prefix, schema)
+        self.dialect = self.url.get_backend_name()
+        self._synchronous = synchronous
+        # One writer per process: SQLite has one anyway, and threads that wait here don't poll for its lock.
+        self._writer = threading.Lock()
+        self._installed = False
+        self.engine = self._open()
+        _forget_in_children(self)
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading.
+
+        Raises:
+          DatabaseUnavailable: It can't be used; the message says why and what to do.
+        """
+        with self._explained(), self.engine.connect().execution_options(gello_reads=True) as connection:
+            self._install_at_first_use()
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back by an error.
+
+        Raises:
+          DatabaseUnavailable: It can't be used; the message says why and what to do.
+        """
+        with self._explained():
+            self._install_at_first_use()
+            with self._writer, self.engine.begin() as connection:
+                yield connection
+
+    def close(self) -> None:
+        """Close all connections; they open again at the next use."""
+        self.engine.dispose()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to the parent."""
+        self.engine.dispose(close=False)
+        self._writer = threading.Lock()
+
+    def _open(self) -> Engine:
+        if self.dialect != "sqlite":
+            raise InvalidSetting(
+                f"{self.shown}: Gello's database can be SQLite for now (sqlite:///gello.db); "
+                "PostgreSQL and MariaDB come next."
+            )
+        # No pool's timeout is waited for: a thread holds a connection for one short transaction.
+        engine = create_engine(self.url, connect_args={"timeout": BUSY}, pool_size=8, max_overflow=64, pool_timeout=BUSY)
+        event.listen(engine, "connect", self._prepare)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def _prepare(self, connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
+        cursor.close()
+
+    def _install_at_first_use(self) -> None:
+        if not self._installed:
+            from .migrations import Migrator
+
+            self._installed = True
+            try:
+                Migrator(self).install()
+            except BaseException:
+                self._installed = False
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            raise explain(error, self) from error
+
+
+def read_url(url: str) -> URL:
+    """Read a database URL.
+
+    Raises:
+      InvalidSetting: It is none, or names a driver or a folder that isn't there.
+    """
+    try:
+        read = make_url(url)
+        read.get_dialect()
+    except ArgumentError:
+        raise InvalidSetting(
+            f"{mask(url)!r} is no database URL; it looks like sqlite:///gello.db (a file) or postgresql+psycopg://user@host/name."
+        ) from None
+    except (NoSuchModuleError, ImportError) as error:
+        raise InvalidSetting(f"{mask(url)}: {error}") from None
+    if read.get_backend_name() == "sqlite":
+        if read.database in (None, "", ":memory:"):
+            raise InvalidSetting(
+                f"{url}: an SQLite database in memory is lost with its process, and each connection would have its own; "
+                "name a file (sqlite:///gello.db), or use memory://."
+            )
+        folder = Path(str(read.database)).parent
+        if not folder.is_dir():
+            raise InvalidSetting(f"{url}: there is no folder {str(folder)!r}; create it, or name another file.")
+    return read
+
+
+def mask(url: str) -> str:
+    """A URL with its password hidden, also where it is otherwise no URL."""
+    head, at, tail = url.rpartition("@")
+    scheme, slashes, user = head.partition("://")
+    name, colon, _ = user.partition(":")
+    return f"{scheme}{slashes}{name}{colon and ':***'}{at}{tail}" if at else url
+
+
+def explain(error: Exception, database: Database) -> DatabaseUnavailable:
+    """A database error in words: what happened, where, what to do."""
+    where = database.shown
+    cause = str(getattr(error, "orig", None) or error).strip()
+    for sign, meaning in _MEANINGS.items():
+        if sign in cause:
+            if sign == "no such table":
+                return TablesMissing(f"{where} has no Gello tables ({cause}); create them with `gello db install`.")
+            return DatabaseUnavailable(f"{where} {meaning} ({cause})")
+    if isinstance(error, PoolTimeout):
+        return DatabaseUnavailable(f"{where}: no connection became free within {BUSY:g} s.")
+    if isinstance(error, DBAPIError) and not error.connection_invalidated and not _is_outage(error):
+        raise error
+    return DatabaseUnavailable(f"{where} can't be used: {cause}")
+
+
+_MEANINGS = {
+    "no such table": "",
+    "file is not a database": "is a file, but no SQLite database; name another file.",
+    "readonly database": "can't be written: the file is read-only; change its permissions, or name another file.",
+    "unable to open database file": "can't be opened; check that its folder exists and may be written.",
+    "database is locked": f"was locked by another process for {BUSY:g} s; if that lasts, look for a program that keeps "
+    "a transaction open.",
+    "disk is full": "can't grow: the disk is full; make room.",
+    "disk I/O error": "can't be read or written: the disk reports an error.",
+    "database disk image is malformed": "is damaged; restore it from a backup.",
+}
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    return type(error).__name__ in ("OperationalError", "InterfaceError")
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that will write takes the lock at once: one that first reads could not upgrade.
+    reads = connection.get_execution_options().get("gello_reads")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _forget_in_children(database: Database) -> None:
+    """No connection crosses a fork."""
+    known = weakref.ref(database)
+
+    def forget() -> None:
+        database = known()
+        if database is not None:
+            database.after_fork()
+
+    os.register_at_fork(after_in_child=forget)

@@ -1,0 +1,102 @@
+"""A small versioned migrator: each version is applied once, in order, under the database's lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, create_mock_engine, inspect, select
+
+from ..errors import DatabaseUnavailable
+from .tables import Tables
+
+if TYPE_CHECKING:
+    from .engine import Database
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step of the schema."""
+
+    version: int
+    says: str
+    apply: Callable[[Connection, Tables], None]
+
+
+def _first_tables(connection: Connection, tables: Tables) -> None:
+    tables.metadata.create_all(connection)
+
+
+MIGRATIONS = (Migration(1, "the tables of jobs, failed jobs and workers", _first_tables),)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Which versions a database has.
+
+    Attributes:
+      version: The last one applied; 0 if the tables are missing.
+      newest: The last one that this code knows.
+      pending: What `gello db upgrade` would apply.
+    """
+
+    version: int
+    newest: int
+    pending: tuple[Migration, ...]
+
+
+class Migrator:
+    """Brings one database to the newest version."""
+
+    def __init__(self, database: Database, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
+        self._database = database
+        self._migrations = migrations
+
+    def status(self) -> Status:
+        """Which versions the database has. It is only read."""
+        with self._database._explained(), self._database.engine.connect().execution_options(gello_reads=True) as connection:
+            return self._status(connection)
+
+    def install(self) -> list[Migration]:
+        """Create or upgrade the tables; returns what was applied.
+
+        Raises:
+          DatabaseUnavailable: The tables are newer than this code.
+        """
+        if not self.status().pending:
+            return []
+        database = self._database
+        with database._explained(), database._writer, database.engine.begin() as connection:
+            # Again, now that nobody else can write: another process may have been faster.
+            pending = self._status(connection).pending
+            for migration in pending:
+                migration.apply(connection, database.tables)
+                row = {"version": migration.version, "applied_at": int(time.time() * 1000)}
+                connection.execute(database.tables.migrations.insert(), row)
+            return list(pending)
+
+    def sql(self) -> str:
+        """The statements that create the tables, for someone who applies them by hand."""
+        statements: list[str] = []
+        engine = create_mock_engine(
+            self._database.url, lambda ddl, *_a, **_k: statements.append(f"{str(ddl.compile(dialect=engine.dialect)).strip()};")
+        )
+        self._database.tables.metadata.create_all(engine, checkfirst=False)
+        table = self._database.tables.migrations.fullname
+        statements += [f"INSERT INTO {table} VALUES ({each.version}, 0);" for each in self._migrations]
+        return "\n\n".join(statements)
+
+    def _status(self, connection: Connection) -> Status:
+        table = self._database.tables.migrations
+        applied: set[int] = set()
+        if inspect(connection).has_table(table.name, schema=table.schema):
+            applied = set(connection.scalars(select(table.c.version)))
+        newest = self._migrations[-1].version
+        version = max(applied, default=0)
+        if version > newest:
+            raise DatabaseUnavailable(
+                f"{self._database.shown} has tables of version {version}, this Gello knows {newest}; upgrade Gello."
+            )
+        return Status(version, newest, tuple(each for each in self._migrations if each.version not in applied))

@@ -1,0 +1,116 @@
+"""What Gello writes into a Dramatiq message, and reads from it.
+
+A job is a plain Dramatiq message: `actor_name` is the definition's name, `kwargs` the payload. Gello's own data stands
+under one option, `gello`, and only when there is something to say:
+
+- `priority`, `max_attempts`, and in milliseconds `timeout`, `retry_after`, `retry_until`: what this push said for itself;
+- `attempts`, `releases`, `unknown_since`, `history`: what has become of it.
+
+The names `batch`, `chain`, `context`, `signature`, `trace` and `version` are reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dramatiq import Message
+
+from .definition import Options, PendingJob
+from .job import Job, new_job_id
+from .outcome import Progress
+
+OPTION = "gello"
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def millis(length: timedelta) -> int:
+    """A duration in Dramatiq's unit."""
+    return length // _MILLISECOND
+
+
+def build(pending: PendingJob, queue: str) -> Message[Any]:
+    """The message of a pending job."""
+    said = _written(pending.overrides)
+    return Message(
+        queue_name=queue,
+        actor_name=pending.definition.name,
+        args=(),
+        kwargs=dict(pending.payload),
+        options={OPTION: said} if said else {},
+        message_id=new_job_id(),
+    )
+
+
+def overrides(options: Mapping[str, Any]) -> Options:
+    """What a push said for itself."""
+    said = options.get(OPTION) or {}
+    return Options(
+        priority=said.get("priority"),
+        max_attempts=said.get("max_attempts"),
+        **{name: timedelta(milliseconds=said[name]) for name in _TIMES if name in said},
+    )
+
+
+def progress(options: Mapping[str, Any], deaths: int = 0) -> Progress:
+    """What a message remembers of its attempts."""
+    known = options.get(OPTION) or {}
+    return Progress(
+        attempts=known.get("attempts", 0),
+        deaths=deaths,
+        releases=known.get("releases", 0),
+        unknown_since=known.get("unknown_since"),
+        history=known.get("history", []),
+    )
+
+
+def remember(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The options of a message that goes on, with what it remembers from now on."""
+    known = dict(options.get(OPTION) or {})
+    for name in _MEMORY:
+        value = getattr(progress, name)
+        if value:
+            known[name] = value
+        else:
+            known.pop(name, None)
+    return {**options, OPTION: known}
+
+
+def forget(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the original push: what a failed job is retried with."""
+    return remember({name: options[name] for name in options if name not in _STOCK_MEMORY}, Progress())
+
+
+def priority(options: Mapping[str, Any]) -> int | None:
+    """The priority that a push said, if it did."""
+    said = options.get(OPTION)
+    found: int | None = said.get("priority") if said else None
+    return found
+
+
+def job(message: Any, limit: int | None, attempt: int, priority: int = 0) -> Job:
+    """A message as the job that a person sees."""
+    return Job(
+        id=message.message_id,
+        name=message.actor_name,
+        queue=message.queue_name,
+        payload=message.kwargs,
+        priority=priority,
+        attempt=attempt,
+        max_attempts=limit,
+        created_at=datetime.fromtimestamp(message.message_timestamp / 1000, UTC),
+    )
+
+
+_TIMES = ("timeout", "retry_after", "retry_until")
+_MEMORY = ("attempts", "releases", "unknown_since", "history")
+_STOCK_MEMORY = frozenset({"retries", "traceback", "requeue_timestamp", "eta", "redis_message_id"})
+
+
+def _written(said: Options) -> dict[str, Any]:
+    written: dict[str, Any] = {name: getattr(said, name) for name in ("priority", "max_attempts")}
+    for name in _TIMES:
+        length = getattr(said, name)
+        written[name] = None if length is None else millis(length)
+    return {name: value for name, value in written.items() if value is not None}

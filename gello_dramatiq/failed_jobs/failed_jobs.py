@@ -1,0 +1,89 @@
+"""The failed jobs of an app: a store and a queue to retry them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from dramatiq import Message
+
+from ..durations import Duration, duration
+from ..errors import FailedJobNotFound, InvalidPayload
+from .record import FailedJob, FailedJobStore, Filter
+
+
+
+class FailedJobs:
+    """Lists, retries and drops failed jobs.
+
+    Parameters:
+      store: Where they are kept.
+      requeue: Puts a failed job's message back and drops its row; False if another process did so first.
+    """
+
+    def __init__(self, store: FailedJobStore, requeue: Callable[[FailedJob, Message[Any]], bool]) -> None:
+        self.store = store
+        self._requeue = requeue
+
+    def all(self, *, limit: int | None = 50, offset: int = 0, **wanted: Any) -> list[FailedJob]:
+        """Failed jobs, newest first, a page at a time.
+
+        Parameters:
+          limit: The page's length; None is all of them.
+          offset: How many to pass over.
+          **wanted: Which: queue, name, reason, since, before, text (see `Filter`).
+        """
+        return self.store.all(Filter(**wanted), limit, offset)
+
+    def find(self, id: str) -> FailedJob:
+        """One failed job.
+
+        Raises:
+          FailedJobNotFound: It isn't kept (any more).
+        """
+        job = self.store.find(id)
+        if job is None:
+            raise FailedJobNotFound(f"No failed job has the id {id!r}; `gello failed` lists those that are kept.")
+        return job
+
+    def retry(self, id: str) -> None:
+        """Put a failed job back on its queue, with the payload and options of the original push and all its attempts.
+
+        Raises:
+          FailedJobNotFound: It isn't kept (any more).
+          InvalidPayload: Its message can't be decoded, so there is nothing to run.
+        """
+        self._retry(self.find(id))
+
+    def retry_all(self, **wanted: Any) -> int:
+        """Retry all that match, oldest first; returns how many. Those that can't be decoded stay."""
+        jobs = self.store.all(Filter(**wanted), None, 0)
+        return sum(self._retry(job) for job in reversed(jobs) if job.payload is not None)
+
+    def forget(self, id: str) -> None:
+        """Drop one failed job.
+
+        Raises:
+          FailedJobNotFound: It isn't kept (any more).
+        """
+        if not self.store.forget(id):
+            raise FailedJobNotFound(f"No failed job has the id {id!r}; `gello failed` lists those that are kept.")
+
+    def flush(self, **wanted: Any) -> int:
+        """Drop all that match, or all; returns how many."""
+        return self.store.prune(Filter(**wanted))
+
+    def prune(self, older_than: Duration, **wanted: Any) -> int:
+        """Drop those that failed longer ago than this; returns how many."""
+        return self.store.prune(Filter(before=datetime.now(UTC) - duration(older_than), **wanted))
+
+    def count(self, **wanted: Any) -> int:
+        """How many there are."""
+        return self.store.count(Filter(**wanted))
+
+    def _retry(self, job: FailedJob) -> bool:
+        message = job.retried()
+        if message is None:
+            raise InvalidPayload(f"The message of {job.id} can't be decoded, so it can't be retried; forget it, or mend it.")
+        return self._requeue(job, message)

@@ -1,0 +1,130 @@
+"""The jobs that an app knows, by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from .definition import Definition, PendingJob
+from .errors import DuplicateJob, ImportFailed, UnknownJob
+from .declare import Queueable, QueueableFunction, definition_of
+
+
+class Registry:
+    """The definitions of one app. It knows no broker."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[str, Definition] = {}
+
+    def register(self, job: Any) -> Definition:
+        """Add a job; adding it again changes nothing.
+
+        Raises:
+          DuplicateJob: Another job has its name.
+        """
+        definition = definition_of(job)
+        known = self._definitions.setdefault(definition.name, definition)
+        if known is not definition:
+            raise DuplicateJob(
+                f"Two jobs are called {definition.name!r}: {_place(known)} and {_place(definition)}. "
+                'Give one of them another name: @queueable(name="…") or class X(Queueable, name="…").'
+            )
+        return definition
+
+    def get(self, name: str) -> Definition:
+        """The job of a name.
+
+        Raises:
+          UnknownJob: There is none.
+        """
+        try:
+            return self._definitions[name]
+        except KeyError:
+            close = difflib.get_close_matches(name, self._definitions, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(self.names()) or 'none'}."
+            raise UnknownJob(f"No job is called {name!r}; {hint}") from None
+
+    def list(self) -> list[Definition]:
+        """All jobs, by name."""
+        return [self._definitions[name] for name in self.names()]
+
+    def names(self) -> list[str]:
+        """Their names, sorted."""
+        return sorted(self._definitions)
+
+    def collect(self, module: str | ModuleType) -> None:
+        """Register the jobs that a module defines or imports; a package is walked.
+
+        Raises:
+          ImportFailed: A module can't be imported.
+          DuplicateJob: Two jobs have one name.
+        """
+        for each in _walk(import_module(module) if isinstance(module, str) else module):
+            for value in list(vars(each).values()):
+                if isinstance(value, QueueableFunction) or _is_job_class(value):
+                    self.register(value)
+
+    def dispatch(self, job: PendingJob) -> Any:
+        """Run a pending job's handler and hooks here and now, without a queue, middleware or retries."""
+        definition, hooks = job.definition, job.definition.hooks
+        payload = definition.schema.load(job.payload)
+        if hooks.before_handle:
+            _finish(hooks.before_handle(payload))
+        result = _finish(definition.handle(payload))
+        if hooks.after_handle:
+            _finish(hooks.after_handle(payload))
+        return result
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module by name.
+
+    Raises:
+      ImportFailed: It isn't there, or fails; the message names the file and line.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ImportFailed(
+                f"There is no module {error.name!r}; run the command in the folder that holds it, or set PYTHONPATH."
+            ) from error
+        raise ImportFailed(_import_error(name, error)) from error
+    except Exception as error:
+        raise ImportFailed(_import_error(name, error)) from error
+
+
+def _import_error(name: str, error: Exception) -> str:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    where = f" (in {frame.tb_frame.f_code.co_filename}, line {frame.tb_lineno})" if frame else ""
+    return f"Module {name!r} can't be imported: {type(error).__name__}: {error}{where}"
+
+
+def _walk(module: ModuleType) -> Iterator[ModuleType]:
+    yield module
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), module.__name__ + "."):
+        if not found.name.endswith(".__main__"):
+            yield import_module(found.name)
+
+
+def _is_job_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Queueable) and "definition" in vars(value)
+
+
+def _place(definition: Definition) -> str:
+    return f"{definition.source.__module__}.{definition.source.__qualname__}"
+
+
+def _finish(result: Any) -> Any:
+    if not inspect.iscoroutine(result):
+        return result
+    import asyncio
+
+    return asyncio.run(result)

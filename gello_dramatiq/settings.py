@@ -1,0 +1,118 @@
+"""Settings: arguments, then environment variables, then gello.toml, then [tool.gello] in pyproject.toml, then defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from .errors import InvalidSetting
+from .payload import explain
+
+DEFAULT_URL = "sqlite:///gello.db"
+MASKED = frozenset({"redis_password"})
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside. Each field's environment variable stands beside it.
+
+    Durations are seconds, or a text such as "30s", "5m", "1h30m".
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, toml_file="gello.toml")
+
+    driver: Literal["database", "memory", "sync", "redis"] | None = Field(None, validation_alias="QUEUE_DRIVER")
+    url: str | None = Field(None, validation_alias="QUEUE_URL")
+    database: str | None = Field(None, validation_alias="DATABASE_URL")
+    default_queue: str = Field("default", validation_alias="QUEUE_DEFAULT")
+    max_tries: int = Field(3, ge=1, validation_alias="QUEUE_MAX_TRIES")
+    timeout: str = Field("60", validation_alias="QUEUE_TIMEOUT")
+    retry_after: str = Field("60", validation_alias="QUEUE_RETRY_AFTER")
+    max_payload: int = Field(1024 * 1024, ge=1, validation_alias="QUEUE_MAX_PAYLOAD")
+    lease: str = Field("10s", validation_alias="QUEUE_LEASE")
+    table_prefix: str = Field("", validation_alias="QUEUE_TABLE_PREFIX")
+    table_schema: str | None = Field(None, validation_alias="QUEUE_TABLE_SCHEMA")
+    sqlite_synchronous: Literal["NORMAL", "FULL"] = Field("NORMAL", validation_alias="QUEUE_SQLITE_SYNCHRONOUS")
+    modules: Annotated[list[str], NoDecode] = Field([], validation_alias="QUEUE_MODULES")
+    app: str | None = Field(None, validation_alias="GELLO_APP")
+    prefix: str = Field("gello:queue:", validation_alias="QUEUE_PREFIX")
+    redis_host: str = Field("localhost", validation_alias="REDIS_HOST")
+    redis_port: int = Field(6379, ge=1, le=65535, validation_alias="REDIS_PORT")
+    redis_password: str | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_db: int = Field(0, ge=0, validation_alias="REDIS_DB")
+    metrics_port: int = Field(9090, ge=0, le=65535, validation_alias="QUEUE_METRICS_PORT")
+    health_port: int = Field(9091, ge=0, le=65535, validation_alias="QUEUE_HEALTH_PORT")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls),
+            InitSettingsSource(settings_cls, _pyproject()),
+        )
+
+    @property
+    def broker_url(self) -> str:
+        """Where jobs go."""
+        if self.url:
+            return self.url
+        match self.driver:
+            case "memory" | "sync":
+                return f"{self.driver}://"
+            case "redis":
+                password = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
+                return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        return self.database or DEFAULT_URL
+
+    @property
+    def database_url(self) -> str | None:
+        """Where failed jobs and all else that must be remembered go; None for this process's memory."""
+        if self.database:
+            return self.database
+        scheme = self.broker_url.partition(":")[0]
+        if scheme in ("memory", "sync"):
+            return None
+        return DEFAULT_URL if scheme in NETWORK else self.broker_url
+
+
+NETWORK = frozenset({"redis", "rediss", "amqp", "amqps", "sqs"})
+"""URL schemes of brokers that are no databases."""
+
+
+def read_settings(**arguments: Any) -> Settings:
+    """Read the settings; arguments that are None are as if they weren't given.
+
+    Raises:
+      InvalidSetting: One can't be used; the message names it.
+    """
+    try:
+        return Settings(**{name: value for name, value in arguments.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidSetting(f"Settings: {explain(error)}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSetting(f"gello.toml or pyproject.toml can't be read: {error}") from error
+
+
+def _pyproject() -> dict[str, Any]:
+    path = Path("pyproject.toml")
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        table: dict[str, Any] = tomllib.load(file).get("tool", {}).get("gello", {})
+    return table

@@ -1,0 +1,325 @@
+"""The worker: Dramatiq's, with an exact stop, a status, and no consumer threads on our brokers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, cast
+
+import dramatiq
+from dramatiq import Broker
+
+from . import envelope
+from .actor import JobActor
+from .backoff import AnyBackoff
+from .broker import GelloBroker
+from .coordinator import Coordinator, Lane
+from .definition import Options, queue_name, read_options
+from .durations import Duration, duration
+from .errors import InvalidSetting, Unsupported
+from .job import Job
+
+log = logging.getLogger("gello.worker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """How a worker works.
+
+    Attributes:
+      queues: The queues to serve, in this order; None is every queue that there is.
+      concurrency: How many jobs run at once, each in a thread of its own.
+      stop_when_empty: End when nothing is ready and nothing runs.
+      max_jobs: End after so many attempts.
+      max_time: End after this time.
+      grace: How long running jobs may take to end when the worker stops.
+      tries: `max_attempts` of jobs that don't say it themselves.
+      timeout: `timeout` of jobs that don't say it themselves.
+      backoff: `backoff` of jobs that don't say it themselves.
+    """
+
+    queues: Sequence[str] | None = None
+    concurrency: int = 8
+    stop_when_empty: bool = False
+    max_jobs: int | None = None
+    max_time: Duration | None = None
+    grace: Duration = "30s"
+    tries: int | None = None
+    timeout: Duration | None = None
+    backoff: AnyBackoff | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "max_jobs"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InvalidSetting(f"{name}={value!r}: give a whole number, 1 or more.")
+        if isinstance(self.queues, str):
+            raise InvalidSetting(f"queues={self.queues!r}: give a list, as in queues=[{self.queues!r}].")
+        for name in self.queues or ():
+            queue_name(name)
+
+    def limits(self) -> Options:
+        """What it says about jobs that say nothing themselves."""
+        said = {"max_attempts": self.tries, "timeout": self.timeout, "backoff": self.backoff}
+        return read_options("worker", {name: value for name, value in said.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker is doing.
+
+    Attributes:
+      state: running, paused or stopped.
+      processed: Attempts that ended, in success or in error.
+      failed: Jobs that were given up.
+      current_jobs: Those that run now.
+      started_at: When it was started; None before that.
+      uptime: How long it has run.
+      memory: The resident memory of its process, in bytes.
+    """
+
+    state: Literal["running", "paused", "stopped"]
+    processed: int
+    failed: int
+    current_jobs: tuple[Job, ...]
+    started_at: datetime | None
+    uptime: timedelta
+    memory: int
+
+
+class WorkQueue(queue.SimpleQueue[Any]):
+    """A FIFO queue as Dramatiq's threads use one, without the bookkeeping of `task_done`, which nobody here reads."""
+
+    unfinished_tasks = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        item = super().get(block, timeout)
+        if item is None:
+            raise queue.Empty
+        return item
+
+    def wake(self, threads: int) -> None:
+        """End the waits of so many threads."""
+        for _ in range(threads):
+            self.put(None)
+
+    def task_done(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+class Worker(dramatiq.Worker):
+    """Works the jobs of a broker, in threads of this process.
+
+    Parameters:
+      broker: Where the jobs are.
+      options: How it works.
+
+    Raises:
+      Unsupported: The broker has nothing to work, or can't do what an option asks.
+    """
+
+    def __init__(self, broker: Broker, options: WorkerOptions) -> None:
+        if getattr(broker, "name", "") == "sync":
+            raise Unsupported("The sync broker runs every job inside `push`, so there is nothing for a worker to do.")
+        if not isinstance(broker, GelloBroker) and (options.stop_when_empty or options.max_jobs):
+            raise Unsupported(f"{type(broker).__name__} is a stock broker: it can't tell when its queues are empty.")
+        queues = set(options.queues) if options.queues else None
+        super().__init__(broker, queues=queues, worker_threads=options.concurrency)
+        self.options = options
+        self.queue_order = list(options.queues) if options.queues else None
+        self._grace = duration(options.grace).total_seconds()
+        self._state: Literal["running", "paused", "stopped"] = "stopped"
+        self._started_at: datetime | None = None
+        self._stop_asked = threading.Event()
+        self._last = WorkerStatus("stopped", 0, 0, (), None, timedelta(0), 0)
+
+    def start(self) -> None:
+        """Begin to work, in threads; returns at once."""
+        if self._state != "stopped":
+            return
+        self._set_limits(self.options.limits())
+        for name in self.queue_order or ():
+            self.broker.declare_queue(name)
+        if not getattr(self.broker, "_booted", False):
+            self.broker.emit_after("process_boot")
+        if isinstance(self.broker, GelloBroker):
+            self._start_on(self.broker)
+        else:
+            super().start()
+        self._state, self._started_at = "running", datetime.now(UTC)
+
+    def run(self) -> int:
+        """Work until it is stopped, a limit is reached, or, with `stop_when_empty`, nothing is left.
+
+        In the main thread SIGTERM and SIGINT stop it gracefully, and a second one at once. Returns the exit code: 0, or
+        1 if a worker thread died.
+        """
+        self._stop_asked.clear()
+        with self._signals():
+            self.start()
+            while not self._stop_asked.wait(0.05) and not self._is_over() and self._whole():
+                pass
+            died = not self._whole()
+            self.stop()
+        return int(died)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop claiming, give back what has not started, let running jobs end, settle.
+
+        Parameters:
+          timeout: Seconds that running jobs may take; the option `grace` when it is None.
+        """
+        self._stop_asked.set()
+        if self._state == "stopped":
+            return
+        until = time.monotonic() + (self._grace if timeout is None else timeout)
+        if isinstance(self.broker, GelloBroker):
+            self.broker.emit_before("worker_shutdown", self)
+            self._join_threads(until)
+            self._last = self.status()
+            self.broker.emit_after("worker_shutdown", self)
+        else:
+            super().stop(int((until - time.monotonic()) * 1000))
+            self.broker.middleware = [m for m in self.broker.middleware if getattr(m, "worker", None) is not self]
+        self._set_limits(Options())
+        self._state = "stopped"
+
+    def pause(self) -> None:
+        """Stop claiming, and give back what has not started; running jobs go on."""
+        if self._coordinator is not None:
+            self._coordinator.pause()
+        else:
+            super().pause()
+        self._state = "paused"
+
+    def resume(self) -> None:
+        """Claim again."""
+        if self._coordinator is not None:
+            self._coordinator.resume()
+        else:
+            super().resume()
+        self._state = "running"
+
+    def status(self) -> WorkerStatus:
+        """What it is doing now."""
+        coordinator = self._coordinator
+        running = coordinator.running() if coordinator else ()
+        started = self._started_at
+        return WorkerStatus(
+            state=self._state,
+            processed=coordinator.processed if coordinator else self._last.processed,
+            failed=coordinator.failed if coordinator else self._last.failed,
+            current_jobs=tuple(job for claim in running if (job := self._job(claim)) is not None),
+            started_at=started,
+            uptime=datetime.now(UTC) - started if started else timedelta(0),
+            memory=resident_memory(),
+        )
+
+    def join(self) -> None:
+        """Wait until nothing is ready, held or unsettled."""
+        if self._coordinator is not None:
+            self._coordinator.wait_until_drained()
+        else:
+            super().join()
+
+    @property
+    def _coordinator(self) -> Coordinator | None:
+        return self.broker.coordinator if isinstance(self.broker, GelloBroker) else None
+
+    def _start_on(self, broker: GelloBroker) -> None:
+        self.work_queue = cast(Any, WorkQueue())
+        self.workers.clear()
+        broker.emit_before("worker_boot", self)
+        assert broker.coordinator is not None
+        self.consumers = cast(Any, _OneLane(Lane(broker.coordinator, 0)))
+        broker.coordinator.hand_to(self.work_queue.put)
+        for _ in range(self.worker_threads):
+            self._add_worker()
+        broker.emit_after("worker_boot", self)
+
+    def _set_limits(self, limits: Options) -> None:
+        for actor in self.broker.actors.values():
+            if isinstance(actor, JobActor):
+                actor.limit_by(limits)
+
+    def _is_over(self) -> bool:
+        options, coordinator = self.options, self._coordinator
+        if options.max_time is not None and self._started_at is not None:
+            if datetime.now(UTC) - self._started_at >= duration(options.max_time):
+                return True
+        if coordinator is None:
+            return False
+        if options.max_jobs is not None and coordinator.processed >= options.max_jobs:
+            return True
+        return options.stop_when_empty and coordinator.drained.is_set()
+
+    def _whole(self) -> bool:
+        """Whether all threads live; a dead one ends the process, which its supervisor replaces."""
+        dead = [thread for thread in self.workers if not thread.is_alive()]
+        if dead:
+            log.critical("%d worker thread(s) died; the worker ends.", len(dead))
+        return not dead
+
+    def _join_threads(self, until: float) -> None:
+        """Wait for the worker threads, telling them again and again: one that starts late overwrites its flag."""
+        for thread in self.workers:
+            thread.stop()
+        cast(WorkQueue, self.work_queue).wake(len(self.workers))
+        for thread in self.workers:
+            while thread.is_alive() and time.monotonic() < until:
+                thread.stop()
+                thread.join(min(0.1, max(until - time.monotonic(), 0)))
+        left = sum(thread.is_alive() for thread in self.workers)
+        if left:
+            log.warning("%d job(s) didn't end within the grace; they go back and run again elsewhere.", left)
+
+    def _job(self, claim: Any) -> Job | None:
+        actor = self.broker.actors.get(claim.actor_name)
+        return actor.job_of(claim) if isinstance(actor, JobActor) else envelope.job(claim, None, 1)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            if self._stop_asked.is_set():
+                log.warning("A second signal: what runs is given up and runs again elsewhere.")
+                os._exit(128 + number)
+            self._stop_asked.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _OneLane(dict[str, Lane]):
+    """Dramatiq's threads look up a queue's consumer; ours is the same for all queues."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def __missing__(self, queue_name: str) -> Lane:
+        return self._lane
+
+
+def resident_memory() -> int:
+    """The resident memory of this process, in bytes; 0 where the system doesn't say."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
