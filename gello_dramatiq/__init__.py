@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .app import Gello as Gello
     from .broker import GelloBroker as GelloBroker
     from .current import current_job as current_job
+    from .declare import Queueable as Queueable
+    from .declare import QueueableFunction as QueueableFunction
+    from .declare import queueable as queueable
     from .definition import Definition as Definition
     from .definition import PendingJob as PendingJob
     from .errors import GelloError as GelloError
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from .outcome import Release as Release
     from .outcome import Retry as Retry
     from .queue import Queue as Queue
-    from .declare import Queueable as Queueable
-    from .declare import QueueableFunction as QueueableFunction
-    from .declare import queueable as queueable
     from .registry import Registry as Registry
     from .worker import Worker as Worker
     from .worker import WorkerOptions as WorkerOptions

@@ -150,7 +150,9 @@ class JobActor(Actor[..., Any]):
         try:
             self.runner.finish(hook(self._load(message.args, message.kwargs), error))
         except JobUnloadable:
-            log.warning("%s %s: on_failure isn't called, as its payload can't be loaded.", self.actor_name, message.message_id)
+            log.warning(
+                "%s %s: on_failure isn't called, as its payload can't be loaded.", self.actor_name, message.message_id
+            )
         except Exception:
             log.exception("%s %s: on_failure raised an error.", self.actor_name, message.message_id)
         finally:

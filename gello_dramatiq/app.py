@@ -14,7 +14,6 @@ from .actor import JobActor, Runner
 from .broker import GelloBroker
 from .brokers.memory import MemoryBroker
 from .brokers.sync import SyncBroker
-from .coordinator import FeedWorkers
 from .deadline import Watchdog
 from .definition import Definition, Options, read_options
 from .errors import InvalidSetting, Unsupported
@@ -22,6 +21,7 @@ from .failed_jobs.failed_jobs import FailedJobs
 from .failed_jobs.keep import KeepFailedJobs
 from .failed_jobs.memory import MemoryFailedJobs
 from .failed_jobs.record import FailedJob, FailedJobStore, record
+from .feed import FeedWorkers
 from .loop import LoopThread
 from .queue import Queue
 from .registry import Registry
@@ -135,7 +135,9 @@ class Gello:
                 raise InvalidSetting(f"{url}: sleep is none, later or all.")
             return SyncBroker(sleep=sleep)
         if scheme in NETWORK:
-            raise Unsupported(f"{scheme}:// comes in a later version; use sqlite:///gello.db, memory:// or sync:// for now.")
+            raise Unsupported(
+                f"{scheme}:// comes in a later version; use sqlite:///gello.db, memory:// or sync:// for now."
+            )
         from .brokers.database.broker import DatabaseBroker
         from .database.engine import read_url
 
@@ -174,7 +176,11 @@ class Gello:
             broker.add_middleware(KeepFailedJobs(self._store), before=JobRetries)
 
     def _settings_limits(self) -> Options:
-        said = {"max_attempts": self.settings.max_tries, "timeout": self.settings.timeout, "retry_after": self.settings.retry_after}
+        said = {
+            "max_attempts": self.settings.max_tries,
+            "timeout": self.settings.timeout,
+            "retry_after": self.settings.retry_after,
+        }
         return read_options("settings", {**said, "queue": self.settings.default_queue})
 
     def _keep(self, message: Any) -> None:

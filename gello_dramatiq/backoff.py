@@ -75,9 +75,7 @@ class Chosen:
         return duration(self.choose(attempt, error))
 
 
-def exponential(
-    first: Duration = "1s", *, factor: float = 2, max: Duration = "5m", jitter: bool = True
-) -> Exponential:
+def exponential(first: Duration = "1s", *, factor: float = 2, max: Duration = "5m", jitter: bool = True) -> Exponential:
     """Wait longer after each failing attempt.
 
     Parameters:
@@ -97,7 +95,7 @@ def constant(wait: Duration) -> Constant:
 
 
 AnyBackoff = Backoff | Duration | Sequence[Duration] | Callable[[int, BaseException], Duration]
-"""What `backoff=` takes: a duration, a list of them, a rule of this module, or a function (attempt, error) → duration."""
+"""What `backoff=` takes: a duration, a list of them, a rule of this module, or a function of (attempt, error)."""
 
 
 def as_backoff(value: AnyBackoff) -> Backoff:
@@ -118,6 +116,8 @@ def as_backoff(value: AnyBackoff) -> Backoff:
             return value  # type: ignore[return-value]  # has what the protocol asks for
         case _ if callable(value):
             return Chosen(value)
+        case _:
+            pass
     raise InvalidDefinition(
         f"backoff={value!r} can't be used: give a duration, a list of durations, backoff.exponential(…), "
         "or a function of (attempt, error) that returns a duration."

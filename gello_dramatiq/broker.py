@@ -88,7 +88,9 @@ class Claim(MessageProxy):
     def _bury(self, error: Exception) -> None:
         self.actor_name, self.args, self.kwargs, self.options = "", (), {}, {}
         self.message_id, self.message_timestamp = self.message_id or new_job_id(), 0
-        reason = JobUnloadable(f"The message can't be decoded ({type(error).__name__}: {error}); its raw bytes are kept.")
+        reason = JobUnloadable(
+            f"The message can't be decoded ({type(error).__name__}: {error}); its raw bytes are kept."
+        )
         self.outcome = Outcome(Kind.FAILED, error=reason, reason=Reason.INVALID_PAYLOAD)
 
     @property
@@ -149,7 +151,9 @@ class GelloBroker(Broker):
     def settle(self, claims: Sequence[Claim]) -> int:
         """Perform the outcomes of claims, all or none; returns how many were stale: no longer this worker's."""
 
-    def exchange(self, owner: str, claims: Sequence[Claim], queues: Sequence[str], limit: int) -> tuple[int, list[Claim]]:
+    def exchange(
+        self, owner: str, claims: Sequence[Claim], queues: Sequence[str], limit: int
+    ) -> tuple[int, list[Claim]]:
         """Settle, then claim: in one transaction where the broker can."""
         stale = self.settle(claims) if claims else 0
         return stale, self.claim(owner, queues, limit) if limit > 0 and queues else []
@@ -245,7 +249,9 @@ class GelloBroker(Broker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
         if self.coordinator is None:
-            raise Unsupported(f"The {self.name} broker is read by a worker; start one with gello.worker() or `gello work`.")
+            raise Unsupported(
+                f"The {self.name} broker is read by a worker; start one with gello.worker() or `gello work`."
+            )
         return self.coordinator.lane(queue_name, timeout / 1000)
 
     def add_middleware(self, middleware: Middleware, **position: Any) -> None:

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from dramatiq.errors import BrokerConnectionError
 
 from .broker import Claim, GelloBroker
-from .outcome import DONE, Kind, Outcome, Reason
+from .outcome import DONE, GIVEN_BACK, Kind, Outcome, Reason
 
 log = logging.getLogger("gello.worker")
 
@@ -72,6 +72,12 @@ class Completer:
             if claim.outcome is None:
                 claim.outcome = undecided(claim)
             self.inbox.put(claim)
+
+    def give_back(self, claims: Iterable[Any]) -> None:
+        """Put claims back as if they had never been claimed."""
+        for claim in claims:
+            claim.outcome = GIVEN_BACK
+            self.add(claim)
 
     def mark(self, claim: Claim) -> bool:
         """Note that a job is about to run; False if it is no longer this worker's. Waits for the database."""
@@ -161,8 +167,7 @@ class Completer:
             self._aftermath.shutdown(wait=True)
 
     def _kept(self, claim: Claim) -> bool:
-        assert self._keep is not None
-        if claim.kept:
+        if claim.kept or self._keep is None:
             return True
         try:
             self._keep(claim)

@@ -14,30 +14,24 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from dramatiq import Broker, Middleware
-from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.worker import Worker
 
 from . import envelope
+from .appetite import CLAIM, Appetite
 from .broker import Claim, GelloBroker
 from .completer import Completer, Mark
 from .errors import JobUnknown
+from .lanes import Lane
 from .outcome import GIVEN_BACK, Kind, Outcome, Reason
 
 log = logging.getLogger("gello.worker")
 
-SHARE = 0.1
-"""Seconds of work that are claimed ahead, at the rate at which jobs were completed lately."""
-CLAIM = 256
-"""Jobs claimed at once at most."""
-CLAIMS = 4
-"""How many such claims are held at most."""
 PATIENCE = 0.25
 """Seconds that a job may lie here unstarted; then it goes back to where another worker can have it."""
 IDLE = 1.0
@@ -75,7 +69,7 @@ class Coordinator:
         self._stopping = False
         self._given_up = False
         self._ended = threading.Event()
-        self._rate = _Rate()
+        self._appetite = Appetite(worker.worker_threads, time.monotonic)
         self._handed: deque[tuple[float, list[Claim]]] = deque()
         self._trouble = 0
         self._thread = threading.Thread(target=self._run, name="gello-coordinator", daemon=True)
@@ -89,8 +83,8 @@ class Coordinator:
         self._direct = put
 
     def lane(self, queue_name: str, timeout: float) -> Lane:
-        """The road from here to one of Dramatiq's consumer threads."""
-        lane = self._lanes[queue_name] = Lane(self, timeout)
+        """The road to one of Dramatiq's consumer threads."""
+        lane = self._lanes[queue_name] = Lane(self.broker, self.completer, timeout)
         self.completer.wake()
         return lane
 
@@ -115,12 +109,6 @@ class Coordinator:
             self._paused.clear()
         self.completer.wake()
 
-    def give_back(self, claims: Iterable[Any]) -> None:
-        """Put claims back as if they had never been claimed."""
-        for claim in claims:
-            claim.outcome = GIVEN_BACK
-            self.completer.add(claim)
-
     def finish(self, timeout: float) -> bool:
         """Give back what has not started, settle everything, and end; False if that took too long."""
         self.pause()
@@ -133,7 +121,7 @@ class Coordinator:
 
     def abandon(self) -> None:
         """Give up on what still runs: it goes back to the broker, and a late outcome of it changes nothing."""
-        self.give_back(claim for claim in self.held.copy() if not claim.settled)
+        self.completer.give_back(claim for claim in self.held.copy() if not claim.settled)
 
     def running(self) -> list[Claim]:
         """The claims that are being run now."""
@@ -186,7 +174,7 @@ class Coordinator:
         want = self._want()
         claims, marks = self.completer.gather(self._patience(want), watch=want > 0, hurry=want > 0 and self._idle())
         self.held.difference_update(claims)
-        self._rate.add(sum(claim.outcome is not GIVEN_BACK for claim in claims))
+        self._appetite.completed(sum(claim.outcome is not GIVEN_BACK for claim in claims))
         self.unsettled += claims
         self._answer(marks)
         self._take_back_what_must_not_stay()
@@ -210,8 +198,7 @@ class Coordinator:
     def _want(self) -> int:
         if not self._gate_open or self._stopping:
             return 0
-        target = max(self.worker.worker_threads, min(int(self._rate.per_second() * SHARE), CLAIM * CLAIMS))
-        return target - len(self.held)
+        return self._appetite.wanted(len(self.held))
 
     def _idle(self) -> bool:
         return len(self.held) < self.worker.worker_threads
@@ -226,7 +213,7 @@ class Coordinator:
             if self._direct is not None:
                 self._direct(claim)
             else:
-                self._lanes[claim.queue_name].put(claim)
+                self._lanes[claim.queue_name].claims.put(claim)
 
     def _known(self, claim: Claim) -> bool:
         """Whether a claim can be run; if not, its outcome is on its way."""
@@ -276,7 +263,7 @@ class Coordinator:
         if waiting is None:
             return
         if not self._gate_open or time.monotonic() - waiting > PATIENCE:
-            self._rate.forget()
+            self._appetite.forget()
             self._take_back(lambda claim: True)
         elif self._paused:
             self._take_back(lambda claim: claim.queue_name in self._paused)
@@ -284,14 +271,15 @@ class Coordinator:
     def _take_back(self, wanted: Callable[[Claim], bool]) -> None:
         """Give back what lies unstarted; what is kept stays in its order."""
         kept = []
-        for source in (self.worker.work_queue, *(lane.claims for lane in self._lanes.values())):
+        sources: list[Any] = [self.worker.work_queue, *(lane.claims for lane in self._lanes.values())]
+        for source in sources:
             while True:
                 try:
-                    item: Any = source.get_nowait()
+                    item = source.get_nowait()
                 except queue.Empty:
                     break
                 if wanted(item.message):
-                    self.give_back([item.message])
+                    self.completer.give_back([item.message])
                 else:
                     kept.append((source, item))
                 if source is self.worker.work_queue:
@@ -328,103 +316,6 @@ class Coordinator:
                 claim.outcome = Outcome(Kind.RELEASED, UNKNOWN_WAIT)
                 self.completer.settled([claim], self.broker.settle([claim]))
         self.unsettled = []
-
-
-class Lane(Consumer):
-    """The road between the coordinator and a worker's threads: claims go down, outcomes come back.
-
-    Under the stock launcher one of Dramatiq's consumer threads reads it; our worker's threads use only its way back.
-    """
-
-    def __init__(self, coordinator: Coordinator, timeout: float) -> None:
-        self.claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
-        self.put = self.claims.put
-        self._coordinator = coordinator
-        self._timeout = timeout
-
-    def __next__(self) -> MessageProxy | None:
-        try:
-            return self.claims.get(timeout=self._timeout)
-        except queue.Empty:
-            return None
-
-    def ack(self, message: MessageProxy) -> None:
-        self._coordinator.completer.add(message)
-
-    nack = ack
-
-    def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        self._coordinator.give_back(messages)
-
-    def post_process_message(self, message: Any) -> None:
-        """What Dramatiq's consumer thread does once a message was processed."""
-        signal = "nack" if message.failed else "ack"
-        self._coordinator.broker.emit_before(signal, message)
-        self._coordinator.completer.add(message)
-        self._coordinator.broker.emit_after(signal, message)
-
-
-class FeedWorkers(Middleware):
-    """Gives each Dramatiq worker on a broker of ours its coordinator, and ends it with the worker.
-
-    Parameters:
-      keep: Writes a failed job's row; unused where the broker does that itself.
-      after_failure: Called once for each failed job after its row exists.
-      grace: Seconds that outcomes may take to be settled at the end.
-    """
-
-    def __init__(self, keep: Callable[[Claim], None], after_failure: Callable[[Claim], None], grace: float = 10) -> None:
-        self._keep = keep
-        self._after_failure = after_failure
-        self._grace = grace
-
-    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        assert isinstance(broker, GelloBroker)
-        keep = None if broker.writes_failures else self._keep
-        completer = Completer(broker, keep, self._after_failure)
-        broker.coordinator = Coordinator(broker, worker, completer, getattr(worker, "queue_order", None))
-
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        assert isinstance(broker, GelloBroker)
-        assert broker.coordinator is not None
-        broker.coordinator.start()
-
-    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        assert isinstance(broker, GelloBroker)
-        if broker.coordinator is not None:
-            broker.coordinator.pause()
-
-    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        assert isinstance(broker, GelloBroker)
-        if broker.coordinator is not None:
-            broker.coordinator.abandon()
-            if not broker.coordinator.finish(self._grace):
-                log.error("Not everything could be settled in time; what is left runs again when the lease is over.")
-        broker.coordinator = None
-
-
-class _Rate:
-    """How many jobs were completed per second lately; it falls when none is."""
-
-    WINDOW = 0.2
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        self._since = time.monotonic()
-        self._done = 0
-        self._last = 0.0
-
-    def add(self, done: int) -> None:
-        self._done += done
-        elapsed = time.monotonic() - self._since
-        if elapsed >= self.WINDOW:
-            self._last, self._done, self._since = self._done / elapsed, 0, time.monotonic()
-
-    def per_second(self) -> float:
-        elapsed = time.monotonic() - self._since
-        return self._last if elapsed < self.WINDOW else min(self._last, self._done / elapsed)
 
 
 def _unknown(claim: Claim) -> Outcome:

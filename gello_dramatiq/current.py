@@ -68,7 +68,7 @@ def using(queue: Queue) -> Iterator[None]:
 
 
 def enter(queue: Queue, job: Callable[[], Job]) -> tuple[Token[Queue], Token[Callable[[], Job]]]:
-    """Begin running a job of this queue; `leave` ends it. (A pair of calls: a context manager costs 1 µs a job.)"""
+    """Begin to run a job of this queue; `leave` ends it. It is a pair, as a context manager costs 1 µs a job."""
     return _queue.set(queue), _job.set(job)
 
 

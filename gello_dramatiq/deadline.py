@@ -1,8 +1,8 @@
 """The deadline of a handler: JobTimeout raised in its thread when its time is over.
 
 The interrupt is an asynchronous exception, which arrives up to one statement late and never inside a blocking C call.
-Two rules keep it from hitting anything but the handler: a lock shared with the watchdog decides whether a deadline fired,
-and disarming clears an interrupt that was sent and has not arrived.
+Two rules keep it from hitting anything but the handler: a lock shared with the watchdog decides whether a deadline
+fired, and disarming clears an interrupt that was sent and has not arrived.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Watchdog:
           JobTimeout: The time was over before it returned.
         """
         deadline = self._mine()
+        result: Any = None
         returned = False
         try:
             try:

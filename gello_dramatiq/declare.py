@@ -204,6 +204,7 @@ class Queueable(BaseModel, metaclass=_QueueableType):
 
             def handle(self) -> None: ...
 
+
         ProcessReport(report_id=3).push()
 
     Define `handle`, and if you like `before_handle`, `after_handle` and `on_failure(error)`. Options are inherited;

@@ -202,7 +202,12 @@ def _whole(name: str, least: int, most: int | None) -> Callable[[Any], int]:
     bounds = f"{least} to {most}" if most is not None else f"{least} or more"
 
     def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or value < least
+            or (most is not None and value > most)
+        ):
             raise InvalidDefinition(f"{name}={value!r}: give a whole number, {bounds}.")
         return int(value)
 

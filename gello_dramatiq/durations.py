@@ -51,7 +51,8 @@ def spell(length: timedelta) -> str:
     seconds = length.total_seconds()
     if seconds < 60:
         return f"{seconds:.3g}s"
-    whole, parts = int(seconds), []
+    whole = int(seconds)
+    parts: list[str] = []
     for unit in ("d", "h", "m", "s"):
         count, whole = divmod(whole, int(_SECONDS[unit]))
         if count or parts:

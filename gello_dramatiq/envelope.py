@@ -3,7 +3,7 @@
 A job is a plain Dramatiq message: `actor_name` is the definition's name, `kwargs` the payload. Gello's own data stands
 under one option, `gello`, and only when there is something to say:
 
-- `priority`, `max_attempts`, and in milliseconds `timeout`, `retry_after`, `retry_until`: what this push said for itself;
+- `priority`, `max_attempts`, and in milliseconds `timeout`, `retry_after`, `retry_until`: what this push said;
 - `attempts`, `releases`, `unknown_since`, `history`: what has become of it.
 
 The names `batch`, `chain`, `context`, `signature`, `trace` and `version` are reserved.
@@ -46,11 +46,8 @@ def build(pending: PendingJob, queue: str) -> Message[Any]:
 def overrides(options: Mapping[str, Any]) -> Options:
     """What a push said for itself."""
     said = options.get(OPTION) or {}
-    return Options(
-        priority=said.get("priority"),
-        max_attempts=said.get("max_attempts"),
-        **{name: timedelta(milliseconds=said[name]) for name in _TIMES if name in said},
-    )
+    times: dict[str, Any] = {name: timedelta(milliseconds=said[name]) for name in _TIMES if name in said}
+    return Options(priority=said.get("priority"), max_attempts=said.get("max_attempts"), **times)
 
 
 def progress(options: Mapping[str, Any], deaths: int = 0) -> Progress:

@@ -51,8 +51,9 @@ class LoopThread:
 
 
 async def _bounded(work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+    deadline = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as deadline:
+        async with deadline:
             return await work
     except TimeoutError as error:
         if not deadline.expired():

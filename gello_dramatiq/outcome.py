@@ -54,6 +54,8 @@ class Fail(Spoken):
 
 
 class Kind(StrEnum):
+    """What becomes of a job after an attempt."""
+
     DONE = "done"
     RELEASED = "released"
     RETRIED = "retried"
@@ -143,7 +145,12 @@ GIVEN_BACK = Outcome(Kind.RELEASED)
 
 
 def decide(
-    error: BaseException | None, progress: Progress, limits: Limits, age: Callable[[], timedelta], started_at: int, took: float
+    error: BaseException | None,
+    progress: Progress,
+    limits: Limits,
+    age: Callable[[], timedelta],
+    started_at: int,
+    took: float,
 ) -> Outcome:
     """Decide what an attempt came to.
 
@@ -189,7 +196,7 @@ def describe(error: BaseException) -> str:
 
 def _terminal(error: BaseException, limits: Limits) -> Reason | None:
     """The reason, if this error ends the job whatever attempts are left."""
-    if isinstance(error, JobEnded | Fail) or isinstance(error, limits.fail_for):
+    if isinstance(error, (JobEnded, Fail, *limits.fail_for)):
         return _reason(error)
     spoken = isinstance(error, Retry | JobTimeout)
     if limits.retry_for is not None and not spoken and not isinstance(error, limits.retry_for):

@@ -6,12 +6,12 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NotRequired, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic_core import PydanticSerializationError, to_jsonable_python
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from .errors import InvalidDefinition, InvalidPayload
 
@@ -130,7 +130,7 @@ def function_type(function: Callable[..., Any], name: str) -> Any:
         hint = hints.get(parameter.name, Any)
         optional = parameter.default is not parameter.empty
         fields[parameter.name] = NotRequired[hint] if optional else hint
-    payload = TypedDict(name, fields)  # type: ignore[operator]  # pydantic reads it; no checker has to
+    payload: Any = TypedDict(name, fields)  # type: ignore[misc]  # pydantic reads it; no checker has to
     payload.__pydantic_config__ = CONFIG
     return payload
 
@@ -167,7 +167,7 @@ def jsonable(value: Any) -> Any:
 
 
 def _needs_json(schema: Any) -> bool:
-    """Whether a schema must be loaded as JSON text: it holds bytes (base64 there), or is strict (dates are text there)."""
+    """Whether a schema must be loaded as JSON text: it holds bytes (base64 there), or is strict (a date is text there)."""
     if isinstance(schema, Mapping):
         if schema.get("type") == "bytes" or schema.get("strict") is True:
             return True

@@ -11,12 +11,12 @@ from dramatiq import Broker, Message
 from . import envelope
 from .actor import JobActor
 from .broker import Delayed, GelloBroker, State
+from .declare import Queueable, QueueableFunction, definition_of
 from .definition import Definition, PendingJob, queue_name
 from .durations import Delay
 from .durations import delay as read_delay
 from .errors import PayloadTooLarge, Unsupported
 from .job import Job
-from .declare import Queueable, QueueableFunction, definition_of
 
 P = ParamSpec("P")
 Q = TypeVar("Q", bound=Queueable)
@@ -135,8 +135,8 @@ class Queue:
         size = len(message.encode())
         if size > self.max_payload:
             raise PayloadTooLarge(
-                f"{message.actor_name}: the message is {size:,} bytes, the limit is {self.max_payload:,}; store the data "
-                "elsewhere and push a reference to it, or raise max_payload (QUEUE_MAX_PAYLOAD)."
+                f"{message.actor_name}: the message is {size:,} bytes, the limit is {self.max_payload:,}; store "
+                "the data elsewhere and push a reference to it, or raise max_payload (QUEUE_MAX_PAYLOAD)."
             )
         return message
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from .declare import Queueable, QueueableFunction, definition_of
 from .definition import Definition, PendingJob
 from .errors import DuplicateJob, ImportFailed, UnknownJob
-from .declare import Queueable, QueueableFunction, definition_of
 
 
 class Registry:

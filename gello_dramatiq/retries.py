@@ -70,7 +70,9 @@ class JobRetries(Retries):
         try:
             outcome = decide(error, progress, limits, lambda: age(message), started_at, took)
         except Exception:
-            log.exception("%s: its backoff raised an error; %s is taken instead.", actor.actor_name, DEFAULT_RETRY_AFTER)
+            log.exception(
+                "%s: its backoff raised an error; %s is taken instead.", actor.actor_name, DEFAULT_RETRY_AFTER
+            )
             limits = replace(limits, backoff=Constant(DEFAULT_RETRY_AFTER))
             outcome = decide(error, progress, limits, lambda: age(message), started_at, took)
         if not isinstance(message, Claim):
@@ -96,7 +98,7 @@ class JobRetries(Retries):
 
     def _stock(self, broker: Broker, message: Any, error: BaseException) -> None:
         # If the re-enqueue fails, this raises, and the message has an error and no outcome: it is given back.
-        super().after_process_message(broker, message, exception=error)
+        super().after_process_message(broker, message, exception=error)  # type: ignore[no-untyped-call]
         message.outcome = Outcome(Kind.FAILED, error=error, reason=Reason.ERROR) if message.failed else DONE
 
 

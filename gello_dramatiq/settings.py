@@ -1,4 +1,4 @@
-"""Settings: arguments, then environment variables, then gello.toml, then [tool.gello] in pyproject.toml, then defaults."""
+"""Settings: arguments, then the environment, then gello.toml, then [tool.gello] in pyproject.toml, then defaults."""
 
 from __future__ import annotations
 
@@ -78,6 +78,8 @@ class Settings(BaseSettings):
             case "redis":
                 password = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
                 return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+            case "database" | None:
+                pass
         return self.database or DEFAULT_URL
 
     @property

@@ -21,11 +21,12 @@ from . import envelope
 from .actor import JobActor
 from .backoff import AnyBackoff
 from .broker import GelloBroker
-from .coordinator import Coordinator, Lane
+from .coordinator import Coordinator
 from .definition import Options, queue_name, read_options
 from .durations import Duration, duration
 from .errors import InvalidSetting, Unsupported
 from .job import Job
+from .lanes import Lane
 
 log = logging.getLogger("gello.worker")
 
@@ -239,9 +240,12 @@ class Worker(dramatiq.Worker):
         self.work_queue = cast(Any, WorkQueue())
         self.workers.clear()
         broker.emit_before("worker_boot", self)
-        assert broker.coordinator is not None
-        self.consumers = cast(Any, _OneLane(Lane(broker.coordinator, 0)))
-        broker.coordinator.hand_to(self.work_queue.put)
+        if (coordinator := broker.coordinator) is None:
+            raise Unsupported(
+                "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
+            )
+        self.consumers = cast(Any, _OneLane(Lane(broker, coordinator.completer)))
+        coordinator.hand_to(cast(WorkQueue, self.work_queue).put)
         for _ in range(self.worker_threads):
             self._add_worker()
         broker.emit_after("worker_boot", self)
@@ -253,9 +257,9 @@ class Worker(dramatiq.Worker):
 
     def _is_over(self) -> bool:
         options, coordinator = self.options, self._coordinator
-        if options.max_time is not None and self._started_at is not None:
-            if datetime.now(UTC) - self._started_at >= duration(options.max_time):
-                return True
+        started = self._started_at or datetime.now(UTC)
+        if options.max_time is not None and datetime.now(UTC) - started >= duration(options.max_time):
+            return True
         if coordinator is None:
             return False
         if options.max_jobs is not None and coordinator.processed >= options.max_jobs:

@@ -1,0 +1,1 @@
+"""The brokers of Gello."""

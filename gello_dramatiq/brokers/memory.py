@@ -44,7 +44,9 @@ class MemoryBroker(GelloBroker):
 
     name = "memory"
 
-    def __init__(self, middleware: list[Middleware] | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, middleware: list[Middleware] | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(middleware)
         self.dead_letters: deque[Message[Any]] = deque(maxlen=1000)
         self._clock = clock
@@ -145,7 +147,9 @@ class MemoryBroker(GelloBroker):
         with self._changed:
             seconds = None if timeout is None else timeout / 1000
             if not self._changed.wait_for(lambda: not any(self._sizes[queue_name].values()), seconds):
-                raise QueueJoinTimeout(f"queue {queue_name!r} still holds jobs after {timeout} ms")
+                raise QueueJoinTimeout(  # type: ignore[no-untyped-call]  # Dramatiq's error has no annotations
+                    f"queue {queue_name!r} still holds jobs after {timeout} ms"
+                )
 
     def _place(self, entry: _Entry, delay: float) -> None:
         if delay > 0:

@@ -1,4 +1,4 @@
-"""The broker that runs a job where it is pushed, through Dramatiq's own processing: the same hooks, retries and failures."""
+"""The broker that runs a job where it is pushed, through Dramatiq's own processing: the same hooks and retries."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Database:
       url: An SQLAlchemy URL, as in "sqlite:///gello.db".
       prefix: What table names begin with.
       schema: Where the tables stand.
-      synchronous: SQLite only: "NORMAL" loses no committed job when a process is killed, and may lose the last ones when
-        the power fails; "FULL" loses none, and writes more slowly.
+      synchronous: SQLite only: "NORMAL" loses no committed job when a process is killed, and may lose the last ones
+        when the power fails; "FULL" loses none, and writes more slowly.
     """
 
     def __init__(self, url: str, *, prefix: str = "", schema: str | None = None, synchronous: str = "NORMAL") -> None:
@@ -88,7 +88,9 @@ class Database:
                 "PostgreSQL and MariaDB come next."
             )
         # No pool's timeout is waited for: a thread holds a connection for one short transaction.
-        engine = create_engine(self.url, connect_args={"timeout": BUSY}, pool_size=8, max_overflow=64, pool_timeout=BUSY)
+        engine = create_engine(
+            self.url, connect_args={"timeout": BUSY}, pool_size=8, max_overflow=64, pool_timeout=BUSY
+        )
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", _begin)
         return engine
@@ -130,7 +132,7 @@ def read_url(url: str) -> URL:
         read.get_dialect()
     except ArgumentError:
         raise InvalidSetting(
-            f"{mask(url)!r} is no database URL; it looks like sqlite:///gello.db (a file) or postgresql+psycopg://user@host/name."
+            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db, or postgresql+psycopg://user@host/name."
         ) from None
     except (NoSuchModuleError, ImportError) as error:
         raise InvalidSetting(f"{mask(url)}: {error}") from None

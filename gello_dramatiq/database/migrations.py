@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, create_mock_engine, inspect, select
 
@@ -56,7 +56,10 @@ class Migrator:
 
     def status(self) -> Status:
         """Which versions the database has. It is only read."""
-        with self._database._explained(), self._database.engine.connect().execution_options(gello_reads=True) as connection:
+        with (
+            self._database._explained(),
+            self._database.engine.connect().execution_options(gello_reads=True) as connection,
+        ):
             return self._status(connection)
 
     def install(self) -> list[Migration]:
@@ -80,9 +83,12 @@ class Migrator:
     def sql(self) -> str:
         """The statements that create the tables, for someone who applies them by hand."""
         statements: list[str] = []
-        engine = create_mock_engine(
-            self._database.url, lambda ddl, *_a, **_k: statements.append(f"{str(ddl.compile(dialect=engine.dialect)).strip()};")
-        )
+        dialect = self._database.engine.dialect
+
+        def note(ddl: Any, *_: Any, **__: Any) -> None:
+            statements.append(f"{str(ddl.compile(dialect=dialect)).strip()};")
+
+        engine = create_mock_engine(self._database.url, note)
         self._database.tables.metadata.create_all(engine, checkfirst=False)
         table = self._database.tables.migrations.fullname
         statements += [f"INSERT INTO {table} VALUES ({each.version}, 0);" for each in self._migrations]

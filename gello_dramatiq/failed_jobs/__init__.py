@@ -1,0 +1,1 @@
+"""Failed jobs: what is kept of them, where, and how they are retried."""

@@ -13,7 +13,6 @@ from ..errors import FailedJobNotFound, InvalidPayload
 from .record import FailedJob, FailedJobStore, Filter
 
 
-
 class FailedJobs:
     """Lists, retries and drops failed jobs.
 
@@ -85,5 +84,7 @@ class FailedJobs:
     def _retry(self, job: FailedJob) -> bool:
         message = job.retried()
         if message is None:
-            raise InvalidPayload(f"The message of {job.id} can't be decoded, so it can't be retried; forget it, or mend it.")
+            raise InvalidPayload(
+                f"The message of {job.id} can't be decoded, so it can't be retried; forget it, or mend it."
+            )
         return self._requeue(job, message)

@@ -37,7 +37,7 @@ class KeepFailedJobs(Middleware):
         try:
             self._store.add(record(message))
         except BrokerConnectionError as error:
-            raise NotKept(str(error)) from error
+            raise NotKept(str(error)) from error  # type: ignore[no-untyped-call]  # Dramatiq's has no annotations
 
     def after_nack(self, broker: Broker, message: Any) -> None:
         actor = broker.actors.get(message.actor_name)

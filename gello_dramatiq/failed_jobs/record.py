@@ -62,11 +62,13 @@ class FailedJob:
         return {} if message is None else envelope.forget(message.options)
 
     def retried(self) -> Message[Any] | None:
-        """The message that retries it: the original payload and options, no attempt spent; None if it can't be decoded."""
+        """The message that retries it: the original payload and options, no attempt spent; None if there is none."""
         message = self._decoded()
         if message is None:
             return None
-        return Message(message.queue_name, message.actor_name, message.args, message.kwargs, dict(self.options), self.id)
+        return Message(
+            message.queue_name, message.actor_name, message.args, message.kwargs, dict(self.options), self.id
+        )
 
     def _decoded(self) -> Message[Any] | None:
         try:

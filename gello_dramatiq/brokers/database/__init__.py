@@ -1,0 +1,1 @@
+"""The database broker: its leases, and each database's statements."""

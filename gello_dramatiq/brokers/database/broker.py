@@ -73,7 +73,9 @@ class DatabaseBroker(GelloBroker):
         with self.database.write() as connection:
             connection.exec_driver_sql(self._sql.insert, rows)
 
-    def exchange(self, owner: str, claims: Sequence[Claim], queues: Sequence[str], limit: int) -> tuple[int, list[Claim]]:
+    def exchange(
+        self, owner: str, claims: Sequence[Claim], queues: Sequence[str], limit: int
+    ) -> tuple[int, list[Claim]]:
         promote = self._is_time_to_promote()
         if not claims and not self._unsure and not promote and not (limit > 0 and self._any_ready(queues)):
             return 0, []
@@ -86,7 +88,7 @@ class DatabaseBroker(GelloBroker):
                     connection.exec_driver_sql(self._sql.promote, (self._sql.now(),))
                 claimed = self._claim(connection, owner, queues, limit)
         except BaseException:
-            # The transaction may have been committed although its reply was lost: then rows are ours that we don't know.
+            # The commit may have happened although its reply was lost: then rows are ours that we don't know.
             self._unsure = True
             raise
         self._unsure = False
@@ -192,7 +194,9 @@ class DatabaseBroker(GelloBroker):
         until = None if timeout is None else time.monotonic() + timeout / 1000
         while any(self.size(queue_name, state) for state in _STATES):
             if until is not None and time.monotonic() > until:
-                raise QueueJoinTimeout(f"queue {queue_name!r} still holds jobs after {timeout} ms")
+                raise QueueJoinTimeout(  # type: ignore[no-untyped-call]  # Dramatiq's error has no annotations
+                    f"queue {queue_name!r} still holds jobs after {timeout} ms"
+                )
             time.sleep(0.02)
 
     def _row(self, message: Message[Any], delay: int | None, now: int) -> tuple[Any, ...]:
@@ -272,4 +276,6 @@ class DatabaseBroker(GelloBroker):
 def _columns(claim: Claim) -> tuple[Any, ...]:
     """A failed job's columns, but for those that are read from the job's own row."""
     row = columns(record(claim))
-    return tuple(row[name] for name in ("generation", "reason", "exception", "traceback", "attempts", "payload", "failed_at"))
+    return tuple(
+        row[name] for name in ("generation", "reason", "exception", "traceback", "attempts", "payload", "failed_at")
+    )

@@ -128,7 +128,9 @@ class Leases:
         if beat.rowcount == 0:
             old, stem = self._member.name, self._member.name.partition("~")[0]
             self._member.name = f"{stem}~{secrets.token_hex(2)}"
-            log.warning("%s was taken for dead, and its jobs were given to others; it goes on as %s.", old, self._member.name)
+            log.warning(
+                "%s was taken for dead, and its jobs were given to others; it goes on as %s.", old, self._member.name
+            )
             self._register()
             self._renamed(self._member.name)
 
@@ -139,7 +141,9 @@ class Leases:
             rows = connection.execute(select(workers.c.id, workers.c.beat, workers.c.dead_at)).all()
             # An owner without a row: its worker was forgotten before its claim was committed.
             beats = dict.fromkeys(self._owners(connection), -1) | {row.id: row.beat for row in rows}
-        dead = self._watch.dead({name: beat for name, beat in beats.items() if name != self._member.name}, time.monotonic())
+        dead = self._watch.dead(
+            {name: beat for name, beat in beats.items() if name != self._member.name}, time.monotonic()
+        )
         buried = {row.id: row.dead_at for row in rows if row.dead_at is not None}
         for name in dead:
             self._bury(name, buried.get(name))

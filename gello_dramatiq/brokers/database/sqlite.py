@@ -42,8 +42,8 @@ class SQLite:
             UPDATE {jobs} SET state = ?, available_at = ?, message = ?, lease = lease + 1, owner = NULL, marked = 0
             WHERE id = ? AND lease = ?"""
         self.keep_failed = f"""
-            INSERT OR REPLACE INTO {failed} (id, queue, name, message, generation, reason, exception, traceback, attempts,
-                                             payload, failed_at)
+            INSERT OR REPLACE INTO {failed} (id, queue, name, message, generation, reason, exception, traceback,
+                                             attempts, payload, failed_at)
             SELECT job_id, queue, name, message, ?, ?, ?, ?, ?, ?, ? FROM {jobs} WHERE id = ? AND lease = ?"""
         self.drop_failed = f"DELETE FROM {failed} WHERE id = ? AND generation = ?"
         self.mark = f"UPDATE {jobs} SET marked = 1 WHERE id = ? AND lease = ?"
@@ -57,9 +57,12 @@ class SQLite:
         self.next_due = f"SELECT min(available_at) FROM {jobs} WHERE state = 1"
         self.promote = f"""
             UPDATE {jobs} SET state = 0
-            WHERE id IN (SELECT id FROM {jobs} WHERE state = 1 AND available_at <= ? ORDER BY available_at LIMIT {PROMOTE})"""
+            WHERE id IN (SELECT id FROM {jobs} WHERE state = 1 AND available_at <= ?
+                         ORDER BY available_at LIMIT {PROMOTE})"""
         self.size = f"SELECT count(*) FROM {jobs} WHERE queue = ? AND state = "
-        self.clear = f"DELETE FROM {jobs} WHERE id IN (SELECT id FROM {jobs} WHERE queue = ? AND state = %d LIMIT {CLEAR})"
+        self.clear = (
+            f"DELETE FROM {jobs} WHERE id IN (SELECT id FROM {jobs} WHERE queue = ? AND state = %d LIMIT {CLEAR})"
+        )
         self.ready_queues = f"""
             WITH RECURSIVE found(name) AS (
                 SELECT min(queue) FROM {jobs} WHERE state = 0
@@ -76,10 +79,9 @@ class SQLite:
 
     def claimed(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
         """Claim up to so many jobs of a queue; the rows come in order."""
-        rows = connection.exec_driver_sql(self.claim, (owner, queue, limit)).fetchall()
+        rows = connection.exec_driver_sql(self.claim, (owner, queue, limit))
         # RETURNING promises no order.
-        rows.sort(key=lambda row: (-row[6], row[7], row[0]))
-        return rows
+        return sorted(rows, key=lambda row: (-row[6], row[7], row[0]))
 
     def changed(self, connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a statement once for each row of parameters; returns how many rows of the table it changed in all."""

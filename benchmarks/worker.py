@@ -1,0 +1,50 @@
+"""A worker in a process of its own: `python -m benchmarks.worker URL`, told what to do by lines on its standard input.
+
+It says "ready" once everything is imported, starts at "go" and says so, answers "drain" with what its backlog took, and
+"stop" with what it saw; each answer is a line of JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+from gello_dramatiq import Gello
+
+from . import began, jobs
+from .scenario import THREADS
+
+
+def main(url: str) -> None:
+    logging.basicConfig(level=logging.WARNING)
+    gello = Gello(url, modules=["benchmarks.jobs"])
+    worker = gello.worker(concurrency=THREADS)
+    gc.collect()
+    gc.freeze()
+    say("ready")
+    for line in sys.stdin:
+        match line.strip():
+            case "go":
+                worker.start()
+                say("started")
+            case "drain":
+                worker.join()
+                ended = time.monotonic()
+                wall, cpu = began.first()
+                say({"began": wall, "ended": ended, "cpu": time.process_time() - cpu})
+            case "stop":
+                say({"latencies": jobs.latencies})
+                os._exit(0)
+
+
+def say(what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
