@@ -57,9 +57,3 @@ class Helper:
         """Its resident memory, in bytes."""
         resident: int = self._seen.memory_info().rss
         return resident
-
-    def cpu(self) -> float:
-        """The CPU time that it has used, in seconds."""
-        times = self._seen.cpu_times()
-        spent: float = times.user + times.system
-        return spent

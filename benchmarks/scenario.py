@@ -1,7 +1,7 @@
 """What a scenario is made of: cases that are measured one by one, and rows that compare them.
 
-A scenario is a module with `CASES`, the names of what is measured; `measure(case, run)`, which measures one of them in a
-process of its own and returns its figures; and `ROWS`, each of which makes one number out of the figures of a round.
+A scenario is a module with `CASES`, the names of what is measured; `measure(case, run)`, which measures one of them in
+a process of its own and returns its figures; and `ROWS`, each of which makes one number out of a round's figures.
 """
 
 from __future__ import annotations

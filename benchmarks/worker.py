@@ -1,7 +1,7 @@
 """A worker in a process of its own: `python -m benchmarks.worker URL`, told what to do by lines on its standard input.
 
-It says "ready" once everything is imported, starts at "go" and says so, answers "drain" with what its backlog took, and
-"stop" with what it saw; each answer is a line of JSON.
+It says "ready" once everything is imported, and starts at "go". It answers "drain" with what its backlog took, "job" once
+it has run a job of its own, "cpu" with the CPU time that it has used, and "stop" with the latencies that it saw.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ def main(url: str) -> None:
                 ended = time.monotonic()
                 wall, cpu = began.first()
                 say({"began": wall, "ended": ended, "cpu": time.process_time() - cpu})
+            case "job":
+                gello.queue.push(jobs.ping, sent_at=time.monotonic())
+                worker.join()
+                say("done")
+            case "cpu":
+                say(time.process_time())
             case "stop":
                 say({"latencies": jobs.latencies})
                 os._exit(0)

@@ -76,6 +76,7 @@ class Coordinator:
 
     def start(self) -> None:
         self.owner = self.broker.attach(self.owner, self)
+        self.completer.wake()
         self._thread.start()
 
     def hand_to(self, put: Callable[[Claim], None]) -> None:
@@ -143,7 +144,7 @@ class Coordinator:
             return self._queues
         if self._lanes:
             return list(self._lanes)
-        if time.monotonic() - self._found_at > IDLE:
+        if not self.held or time.monotonic() - self._found_at > IDLE:
             self._found_at = time.monotonic()
             self._found = sorted(self.broker.ready_queues(), key=lambda name: (name != "default", name))
         return self._found

@@ -102,6 +102,7 @@ def read_options(owner: str, said: Mapping[str, Any], allowed: Sequence[str] = O
 
     Raises:
       InvalidDefinition: An option is unknown or can't be used; the message says the fix.
+      InvalidQueueName, InvalidDuration: So is a queue's name, or a duration.
     """
     read: dict[str, Any] = {}
     for name, value in said.items():
@@ -114,7 +115,7 @@ def read_options(owner: str, said: Mapping[str, Any], allowed: Sequence[str] = O
         except InvalidDefinition as error:
             raise InvalidDefinition(f"{owner}: {error}") from None
         except GelloError as error:
-            raise InvalidDefinition(f"{owner}: {name}: {error}") from None
+            raise type(error)(f"{owner}: {name}: {error}") from None
     return Options(**read)
 
 

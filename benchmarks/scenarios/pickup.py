@@ -1,0 +1,55 @@
+"""How soon an idle worker begins a job that another process pushes: from before the push to the handler's start."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+from benchmarks.helper import Helper
+from benchmarks.scenario import Figures, NotMeasured, Row, Run, Wanted, figure
+from benchmarks.scratch import fresh_url
+
+CASES = ("sqlite", "huey")
+ROWS = (
+    Row("idle pick-up on SQLite, p50", figure("sqlite", "p50"), Wanted(at_most=5), "ms"),
+    Row("idle pick-up on SQLite, p99", figure("sqlite", "p99"), Wanted(at_most=15), "ms"),
+    Row("… of Huey on SQLite, p50", figure("huey", "p50"), unit="ms"),
+    Row("… of Huey on SQLite, p99", figure("huey", "p99"), unit="ms"),
+)
+
+
+def measure(case: str, run: Run) -> Figures:
+    url = fresh_url(run)
+    helper, push = _huey(url) if case == "huey" else _ours(url)
+    with helper:
+        helper.ask("go")
+        time.sleep(1)
+        for _ in range(5 + (50 if run.quick else 200)):
+            push()
+            time.sleep(random.uniform(0.02, 0.06))
+        time.sleep(0.5)
+        # The first ones open connections and import what is loaded late, on both sides.
+        latencies = sorted(helper.ask("stop")["latencies"][5:])
+    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
+    return {"p50": cuts[49] * 1000, "p99": cuts[98] * 1000, "worst": latencies[-1] * 1000, "jobs": len(latencies)}
+
+
+def _ours(url: str) -> tuple[Helper, Callable[[], object]]:
+    from benchmarks.jobs import ping
+    from gello_dramatiq import Gello
+
+    gello = Gello(url, modules=["benchmarks.jobs"])
+    return Helper("worker", url), lambda: gello.queue.push(ping, sent_at=time.monotonic())
+
+
+def _huey(url: str) -> tuple[Helper, Callable[[], object]]:
+    if importlib.util.find_spec("huey") is None:
+        raise NotMeasured("Huey isn't installed")
+    from benchmarks import peer
+
+    path = url.removeprefix("sqlite:///")
+    ping = peer.tasks(path)[1]
+    return Helper("peer", path), lambda: ping(time.monotonic())

@@ -1,0 +1,97 @@
+"""`gello config`: every setting, its value, and where that came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+
+from .loading import opened
+from .output import emit, masked, table
+from .parameters import App, Json
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+URLS = ("url", "database")
+HIDDEN = "***"
+
+
+def config(app: App = None, as_json: Json = False) -> None:
+    """Show every setting with its value and where it came from; passwords are hidden."""
+    with opened(app) as gello:
+        settings = gello.settings
+    rows = described(settings, app)
+    if as_json:
+        emit(rows)
+        return
+    from rich.text import Text
+
+    table(
+        ["Setting", "Value", "From", "Environment"],
+        [
+            [row["name"], _shown(row["value"]), Text(row["from"], style=_style(row["from"])), Text(row["env"], "dim")]
+            for row in rows
+        ],
+    )
+
+
+def described(settings: Settings, app: str | None = None) -> list[dict[str, Any]]:
+    """Each setting as it is shown."""
+    from ..settings import MASKED
+
+    origins = _Origins(type(settings))
+    rows = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name == "app" and app is not None:
+            value = app
+        rows.append(
+            {
+                "name": name,
+                "value": HIDDEN if value and name in MASKED else masked(value) if value and name in URLS else value,
+                "from": origins.of(name, value, field.get_default(call_default_factory=True)),
+                "env": str(field.validation_alias),
+            }
+        )
+    return rows
+
+
+class _Origins:
+    """Reads the sources of the settings again, each for itself, to tell which one spoke first."""
+
+    def __init__(self, settings: type[Settings]) -> None:
+        from pydantic_settings import EnvSettingsSource, InitSettingsSource
+
+        nothing = InitSettingsSource(settings, {})
+        sources = settings.settings_customise_sources(settings, nothing, EnvSettingsSource(settings), nothing, nothing)[
+            1:
+        ]
+        names = ("environment", "gello.toml", "pyproject.toml")
+        self._said: list[tuple[str, Mapping[str, Any]]] = [
+            (name, source()) for name, source in zip(names, sources, strict=True)
+        ]
+        self._aliases = {name: str(field.validation_alias) for name, field in settings.model_fields.items()}
+
+    def of(self, name: str, value: Any, default: Any) -> str:
+        """Where a setting's value came from."""
+        for source, said in self._said:
+            for key in (self._aliases[name], name):
+                if key in said:
+                    return source if _same(said[key], value) else "argument"
+        return "default" if value == default else "argument"
+
+
+def _same(said: Any, value: Any) -> bool:
+    """Whether a source's value is the one in use: what it says is text, or written as the setting takes it."""
+    return said == value or isinstance(value, list) or str(said) == str(value)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "—"
+    return ", ".join(value) or "—" if isinstance(value, list) else str(value)
+
+
+def _style(source: str) -> str:
+    return "dim" if source == "default" else ""

@@ -1,0 +1,116 @@
+"""`gello db`: Gello's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .loading import opened
+from .output import counted, emit, masked, table
+from .parameters import App, Json
+
+if TYPE_CHECKING:
+    from ..app import Gello
+    from ..database.engine import Database
+    from ..database.migrations import Migration, Status
+
+db = typer.Typer(no_args_is_help=True, help="Create, upgrade and inspect Gello's tables.")
+
+
+@db.command()
+def install(app: App = None, as_json: Json = False) -> None:
+    """Create the tables, or bring them to the newest version; again changes nothing."""
+    from ..database.migrations import Migrator
+
+    with opened(app) as gello:
+        applied = {_shown(database): Migrator(database).install() for database in databases(gello)}
+    _say(applied, as_json=as_json)
+
+
+@db.command()
+def upgrade(app: App = None, as_json: Json = False) -> None:
+    """Bring the tables to the newest version."""
+    from ..database.migrations import Migrator
+    from ..errors import TablesMissing
+
+    applied = {}
+    with opened(app) as gello:
+        for database in databases(gello):
+            if state(database).version == 0:
+                raise TablesMissing(f"{_shown(database)} has no Gello tables; create them with `gello db install`.")
+            applied[_shown(database)] = Migrator(database).install()
+    _say(applied, as_json=as_json)
+
+
+@db.command()
+def status(app: App = None, as_json: Json = False) -> None:
+    """Show which version the tables have, and what an upgrade would do. Nothing is changed."""
+    with opened(app) as gello:
+        found = [(_shown(database), state(database)) for database in databases(gello)]
+    if as_json:
+        emit([{"database": name, "version": each.version, "newest": each.newest,
+               "pending": [step.says for step in each.pending]} for name, each in found])  # fmt: skip
+    else:
+        table(["Database", "Version", "Newest", "State"], [_row(name, each) for name, each in found])
+
+
+@db.command()
+def sql(app: App = None) -> None:
+    """Print the statements that create the tables, for someone who applies them by hand."""
+    from ..database.migrations import Migrator
+
+    with opened(app) as gello:
+        for database in databases(gello):
+            typer.echo(Migrator(database).sql())
+
+
+def databases(gello: Gello) -> list[Database]:
+    """The databases of an app, the broker's first.
+
+    Raises:
+      Unsupported: It has none.
+    """
+    from ..errors import Unsupported
+
+    found: dict[int, Any] = {
+        id(database): database
+        for database in (getattr(gello.broker, "database", None), gello.database)
+        if database is not None
+    }
+    if not found:
+        raise Unsupported("This app keeps nothing in a database; give it one: DATABASE_URL=sqlite:///gello.db.")
+    return list(found.values())
+
+
+def state(database: Database) -> Status:
+    """Which version a database has. An SQLite file that isn't there isn't made by asking."""
+    from ..database.migrations import MIGRATIONS, Migrator, Status
+
+    if database.dialect == "sqlite" and not Path(str(database.url.database)).exists():
+        return Status(0, MIGRATIONS[-1].version, MIGRATIONS)
+    return Migrator(database).status()
+
+
+def _say(applied: dict[str, list[Migration]], *, as_json: bool) -> None:
+    if as_json:
+        emit([{"database": name, "applied": [step.says for step in steps]} for name, steps in applied.items()])
+        return
+    for name, steps in applied.items():
+        for step in steps:
+            typer.echo(f"{name}: version {step.version}, {step.says}.")
+        if not steps:
+            typer.echo(f"{name} is up to date.")
+
+
+def _row(name: str, found: Status) -> list[str]:
+    pending = counted(len(found.pending), "migration")
+    missing = "no tables; run `gello db install`"
+    behind = f"{pending} to apply; run `gello db upgrade`"
+    says = missing if found.version == 0 else behind if found.pending else "up to date"
+    return [name, str(found.version), str(found.newest), says]
+
+
+def _shown(database: Database) -> str:
+    return masked(database.shown)

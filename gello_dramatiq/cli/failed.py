@@ -1,0 +1,134 @@
+"""`gello failed`: which jobs were given up, and all that is known of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .loading import opened
+from .output import ago, clock, console, counted, emit, table
+from .parameters import App, Before, Containing, ForReason, Json, OfName, OfQueue, Since
+from .wanted import kept, wanted
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..failed_jobs.record import FailedJob
+
+
+def failed(
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one whole.")] = None,
+    queue: OfQueue = None,
+    name: OfName = None,
+    reason: ForReason = None,
+    since: Since = None,
+    before: Before = None,
+    text: Containing = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
+    app: App = None,
+    as_json: Json = False,
+) -> None:
+    """List failed jobs, newest first; with an ID, show one with its payload, attempts and traceback."""
+    which = wanted(queue=queue, name=name, reason=reason, since=since, before=before, text=text)
+    with opened(app) as gello:
+        store = kept(gello)
+        if id is not None:
+            show_one(store.find(id), as_json=as_json)
+            return
+        found, total = store.all(limit=limit, offset=offset, **which), store.count(**which)
+    if as_json:
+        emit([described(job) for job in found])
+    elif found:
+        show(found)
+        if total > len(found):
+            typer.echo(f"{len(found)} of {counted(total, 'failed job')}; see more with --limit and --offset.", err=True)
+    else:
+        typer.echo("No failed job matches." if which or offset else "No failed jobs.", err=True)
+
+
+def show(jobs: Sequence[FailedJob]) -> None:
+    """Print failed jobs: for a terminal in two lines each, for programs in one."""
+    if not console().is_terminal:
+        columns = ["Id", "Job", "Queue", "Reason", "Failed at", "Attempts", "Exception"]
+        table(columns, [_line(job) for job in jobs])
+        return
+    table(["Job", "Queue", "What happened"], [_lines(job) for job in jobs])
+
+
+def described(job: FailedJob) -> dict[str, Any]:
+    """A failed job as JSON shows it in a list: all but the traceback."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "queue": job.queue,
+        "reason": job.reason,
+        "exception": job.exception,
+        "failed_at": job.failed_at,
+        "attempts": job.attempts,
+        "payload": job.payload,
+        "options": job.options,
+    }
+
+
+def show_one(job: FailedJob, *, as_json: bool) -> None:
+    """Print all that is known of a failed job."""
+    if as_json:
+        emit({**described(job), "traceback": job.traceback})
+        return
+    from rich.text import Text
+
+    from ..failed_jobs.record import shown_payload
+
+    payload = shown_payload(job) if job.payload is None else json.dumps(job.payload, indent=2, ensure_ascii=False)
+    facts = {
+        "id": job.id,
+        "queue": job.queue,
+        "reason": job.reason.value,
+        "failed": f"{clock(job.failed_at)} ({ago(job.failed_at)})",
+        "error": job.exception,
+        "payload": payload.replace("\n", "\n" + " " * 10),
+    }
+    if job.options:
+        facts["options"] = json.dumps(job.options, ensure_ascii=False)
+    out = console()
+    out.print(Text(job.name or "(no name)", style="bold"))
+    for label, fact in facts.items():
+        out.print(Text.assemble((f"{label:10}", "dim"), fact))
+    _show_attempts(job)
+    if job.traceback:
+        out.print(Text("\nTraceback", style="bold"))
+        out.print(Text(job.traceback.rstrip()))
+
+
+def _show_attempts(job: FailedJob) -> None:
+    from rich.text import Text
+
+    out = console()
+    out.print(Text("\nAttempts", style="bold"))
+    for attempt in job.attempts:
+        began = clock(datetime.fromtimestamp(attempt.get("started_at", 0) / 1000, UTC))
+        took = f"{attempt.get('seconds', 0):.3g}s"
+        out.print(
+            Text.assemble(f"{attempt.get('attempt', '?'):>3}  ", (f"{began}  {took:>7}  ", "dim"), attempt["error"])
+        )
+    if not job.attempts:
+        out.print(Text("none", style="dim"))
+
+
+def _line(job: FailedJob) -> list[RenderableType]:
+    error = " ".join(job.exception.split())
+    return [job.id, job.name, job.queue, job.reason.value, clock(job.failed_at), str(len(job.attempts)), error]
+
+
+def _lines(job: FailedJob) -> list[RenderableType]:
+    from rich.text import Text
+
+    tries = counted(len(job.attempts), "attempt")
+    what = Text(" ".join(job.exception.split()), no_wrap=True, overflow="ellipsis")
+    what.append(f"\n{job.reason.value} · {tries} · {ago(job.failed_at)}", style="dim")
+    return [Text.assemble((job.name or "(no name)", "bold"), "\n", (job.id, "dim")), job.queue, what]

@@ -1,0 +1,102 @@
+"""How commands print: JSON, tables, times, and nothing that is secret."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_SECRETS = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def emit(data: Any) -> None:
+    """Print data as JSON."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=_plain))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where people read.
+
+    Into a pipe or a file nothing is cut off or broken into lines, as programs read there.
+    """
+    from rich.console import Console
+
+    file = sys.stderr if stderr else sys.stdout
+    return Console(file=file, highlight=False, soft_wrap=not file.isatty(), width=None if file.isatty() else 10_000)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under their columns; those in `right` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    out = console()
+    shown = Table(box=box.SIMPLE_HEAD if out.is_terminal else None, header_style="bold", border_style="dim")
+    for column in columns:
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    out.print(shown)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, as in "1 job" and "2 jobs"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def ago(moment: datetime) -> str:
+    """How long ago a moment was."""
+    from ..durations import spell
+
+    passed = timedelta(seconds=int((datetime.now(UTC) - moment).total_seconds()))
+    return f"{spell(passed)} ago" if passed > timedelta(0) else "just now"
+
+
+def clock(moment: datetime) -> str:
+    """A moment in local time."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def masked(url: str) -> str:
+    """A URL without its secrets."""
+    from ..database.engine import mask
+
+    return _SECRETS.sub(r"\1***", mask(url))
+
+
+def complain(message: str) -> None:
+    """Say on stderr, in one line, what went wrong."""
+    line = f"gello: {' '.join(message.split())}"
+    typer.secho(line, fg="red" if sys.stderr.isatty() else None, err=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that can't be undone.
+
+    Raises:
+      Exit: The answer is no, or there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        complain(f"{question} There is nobody to ask; say --yes to do it.")
+        raise typer.Exit(2)
+    if not typer.confirm(question):
+        complain("nothing was changed.")
+        raise typer.Exit(1)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)

@@ -1,0 +1,116 @@
+"""The program: all commands under one name, and its errors in one line each."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from . import aftercare, config, demo, failed, jobs, push, queues, work
+from .db import db
+from .exits import EPILOG, FAILED, USAGE, code_of
+from .output import complain, emit
+from .parameters import Json
+
+
+class Sections(TyperGroup):
+    """Lists the commands under headings. (typer's own way to do so would load half of rich for `--help`.)"""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for name, command in self.commands.items():
+            heading = getattr(command, "rich_help_panel", None)
+            sections.setdefault(heading if isinstance(heading, str) else "Commands", []).append(
+                (name, command.get_short_help_str(width))
+            )
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(10), text) for name, text in rows])
+
+
+program = typer.Typer(
+    cls=Sections,
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "GELLO", "max_content_width": 100},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@program.callback()
+def gello(
+    asked: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True, allow_from_autoenv=False),
+    ] = False,
+) -> None:
+    """Gello: Laravel's queue for Python, on Dramatiq."""
+
+
+def version(as_json: Json = False) -> None:
+    """Show the version."""
+    from .. import __version__
+
+    if not as_json:
+        typer.echo(f"gello {__version__}")
+        return
+    from importlib.metadata import version as version_of
+
+    parts = {name: version_of(name) for name in ("dramatiq", "pydantic", "sqlalchemy")}
+    emit({"gello": __version__, "python": sys.version.split()[0], **parts})
+
+
+for heading, commands in {
+    "Work": (work.work, push.push, jobs.jobs, queues.status, queues.clear),
+    "Failed jobs": (failed.failed, aftercare.retry, aftercare.retry_all, aftercare.forget, aftercare.flush,
+                    aftercare.prune),
+    "Set-up": (config.config, demo.demo, version),
+}.items():  # fmt: skip
+    for command in commands:
+        program.command(rich_help_panel=heading)(command)
+program.add_typer(db, name="db", rich_help_panel="Set-up")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and exit with its code."""
+    try:
+        code = get_command(program).main(arguments, prog_name="gello", standalone_mode=False) or 0
+    except typer.Abort:
+        complain("stopped; nothing was changed.")
+        code = FAILED
+    except typer.TyperException as error:
+        code = _wrong_usage(error)
+    except Exception as error:
+        # Its class is known only if somebody loaded it: nobody else could have raised it.
+        errors = sys.modules.get("gello_dramatiq.errors")
+        if errors is None or not isinstance(error, errors.GelloError):
+            raise
+        if os.environ.get("GELLO_TRACEBACK"):
+            traceback.print_exception(error)
+        complain(str(error))
+        code = code_of(error)
+    sys.exit(code)
+
+
+def _wrong_usage(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message(), err=True)
+        return USAGE
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "gello"
+    complain(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
+    return USAGE

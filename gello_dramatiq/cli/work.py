@@ -1,0 +1,185 @@
+"""`gello work`: run jobs."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from .db import databases
+from .loading import opened
+from .logs import Level, configure
+from .output import counted
+from .parameters import App, Modules
+from .processes import Children, is_child, watch_parent
+from .queues import shared, where
+
+if TYPE_CHECKING:
+    from ..app import Gello
+    from ..worker import WorkerOptions
+
+T = TypeVar("T")
+log = logging.getLogger("gello.worker")
+
+
+def work(
+    modules: Modules = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME,…", help="Serve these queues, in this order; all if none is named. Repeatable."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many jobs run at once in a process.")] = 8,
+    processes: Annotated[int, typer.Option(min=1, help="How many worker processes.")] = 1,
+    tries: Annotated[int | None, typer.Option(min=1, help="Attempts of jobs that don't say it themselves.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help='Time limit of jobs that don\'t say it themselves: "30s".')
+    ] = None,
+    backoff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME,…", help='Waits between attempts of jobs that don\'t say it themselves: "5s,1m,10m".'
+        ),
+    ] = None,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="End a process after so many attempts.")] = None,
+    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="End a process after this time.")] = None,
+    stop_when_empty: Annotated[bool, typer.Option("--stop-when-empty", help="End when no job is ready.")] = False,
+    grace: Annotated[str, typer.Option(metavar="TIME", help="How long running jobs may take to end.")] = "30s",
+    log_level: Annotated[Level, typer.Option(help="The least that is logged.")] = "info",
+    app: App = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Log in JSON lines.")] = False,
+) -> None:
+    """Run jobs: gello work myapp.jobs --queue high,emails --concurrency 4.
+
+    SIGTERM or Ctrl+C stops it gracefully: nothing new is begun, what runs may end within the grace, the rest goes back. A
+    second signal stops it at once; what runs then runs again elsewhere.
+    """
+    child = is_child()
+    with opened(app, modules or [], needs_jobs=True) as gello:
+        shared(gello, "gello work")
+        configure(gello, log_level, as_json=as_json)
+        options = _options(queue, tries, timeout, backoff, max_time, grace, concurrency=concurrency,
+                           max_jobs=max_jobs, stop_when_empty=stop_when_empty)  # fmt: skip
+        _check(gello)
+        if not child:
+            log.info("%s", _banner(gello, options, processes), extra={"gello": _facts(gello, options, processes)})
+        if processes > 1 and not child:
+            code = _supervise(gello, options, processes)
+        else:
+            if child:
+                watch_parent()
+            code = _run(gello, options)
+    raise typer.Exit(code)
+
+
+def _options(
+    queues: Sequence[str] | None,
+    tries: int | None,
+    timeout: str | None,
+    backoff: str | None,
+    max_time: str | None,
+    grace: str,
+    **others: Any,
+) -> WorkerOptions:
+    from ..backoff import as_backoff
+    from ..durations import duration
+    from ..worker import WorkerOptions
+
+    named = [name.strip() for each in queues or () for name in each.split(",") if name.strip()]
+    return WorkerOptions(
+        queues=list(dict.fromkeys(named)) or None,
+        tries=tries,
+        timeout=_flag("--timeout", duration, timeout),
+        backoff=_flag("--backoff", lambda text: as_backoff(text.split(",")), backoff),
+        max_time=_flag("--max-time", duration, max_time),
+        grace=_flag("--grace", duration, grace) or 0,
+        **others,
+    )
+
+
+def _flag(flag: str, read: Callable[[str], T], text: str | None) -> T | None:
+    from ..errors import InvalidDuration, InvalidSetting
+
+    try:
+        return None if text is None else read(text)
+    except InvalidDuration as error:
+        raise InvalidSetting(f"{flag}: {error}") from None
+
+
+def _check(gello: Gello) -> None:
+    """See that every database can be written, before a worker is told to wait for one that can't.
+
+    Raises:
+      DatabaseUnavailable: One can't; the message says why and what to do.
+    """
+    if gello.database is not None:
+        for database in databases(gello):
+            with database.write():
+                pass
+
+
+def _run(gello: Gello, options: WorkerOptions) -> int:
+    from ..durations import spell
+    from ..worker import Worker
+
+    gello.compile()
+    worker = Worker(gello.broker, options)
+    code = worker.run()
+    status = worker.status()
+    log.info(
+        "The worker has ended after %s: %s, %d failed.",
+        spell(status.uptime), counted(status.processed, "attempt"), status.failed,
+    )  # fmt: skip
+    return code
+
+
+def _supervise(gello: Gello, options: WorkerOptions, processes: int) -> int:
+    from ..durations import duration
+    from ..errors import DatabaseUnavailable
+
+    def free(pid: int) -> int:
+        free_dead_process: Callable[[str, int], int] | None = getattr(gello.broker, "free_dead_process", None)
+        try:
+            return free_dead_process(socket.gethostname(), pid) if free_dead_process else 0
+        except DatabaseUnavailable as error:
+            log.warning("What process %d held is free when its lease is over: %s", pid, error)
+            return 0
+
+    return Children(processes, duration(options.grace).total_seconds(), free, sys.argv[1:]).run()
+
+
+def _facts(gello: Gello, options: WorkerOptions, processes: int) -> dict[str, Any]:
+    return {
+        "event": "start",
+        "broker": where(gello),
+        "queues": options.queues,
+        "jobs": sorted(gello.broker.actors),
+        "concurrency": options.concurrency,
+        "processes": processes,
+    }
+
+
+def _banner(gello: Gello, options: WorkerOptions, processes: int) -> str:
+    """What is served, in a few lines."""
+    from .. import __version__
+    from ..durations import duration, spell
+
+    names = sorted(gello.broker.actors)
+    jobs = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    limits = [
+        f"{options.max_jobs:,} attempts" if options.max_jobs else "",
+        spell(duration(options.max_time)) if options.max_time else "",
+        "until nothing is ready" if options.stop_when_empty else "",
+    ]
+    facts = {
+        "queues": ", ".join(options.queues or ()) or "all",
+        "jobs": jobs,
+        "at once": f"{counted(options.concurrency, 'job')} in {counted(processes, 'process').replace('ss' + 's', 'sses')}",
+        "ends": ", ".join(filter(None, limits))
+        or f"on Ctrl+C; running jobs then have {spell(duration(options.grace))}",
+    }
+    lines = [f"Gello {__version__} works {where(gello)}", *(f"  {label:8} {fact}" for label, fact in facts.items())]
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""A clock for tests: it stands still, and jumps to when the next job is due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from unittest import mock
+
+from .. import actor, coordinator
+from ..broker import Delayed
+from ..brokers.memory import MemoryBroker
+
+
+class Clock:
+    """A clock that stands still until it jumps.
+
+    Parameters:
+      start: What the broker's own clock shows.
+    """
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._epoch = time.time()
+        self.elapsed = 0.0
+
+    def __call__(self) -> float:
+        return self._start + self.elapsed
+
+    def millis(self) -> int:
+        """The time of day in milliseconds, as messages carry it."""
+        return round((self._epoch + self.elapsed) * 1000)
+
+    def jump(self, moment: float) -> None:
+        """Go on to a moment of the broker's clock; never back."""
+        self.elapsed = max(self.elapsed, moment - self._start)
+
+
+@contextmanager
+def travelling(broker: MemoryBroker) -> Iterator[Clock]:
+    """Give a broker, and all that asks how old its jobs are, a clock that jumps."""
+    clock = Clock(broker._clock())
+    put = broker.put
+
+    def stamped(messages: Sequence[Delayed]) -> None:
+        put([(replace(message, message_timestamp=clock.millis()), delay) for message, delay in messages])
+
+    with (
+        mock.patch.object(broker, "_clock", clock),
+        mock.patch.object(broker, "put", stamped),
+        mock.patch.object(actor, "current_millis", clock.millis),
+        mock.patch.object(coordinator, "current_millis", clock.millis),
+    ):
+        yield clock

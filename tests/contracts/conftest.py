@@ -1,0 +1,74 @@
+"""The brokers under contract. A behaviour is written once; each broker runs what it promises."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from gello_dramatiq import Gello
+
+ALL = ("memory", "sync", "sqlite", "stub")
+QUEUED = ("memory", "sqlite", "stub")
+"""Those with a queue and a worker."""
+OURS = ("memory", "sqlite")
+"""Those that claim and settle as Gello does."""
+DURABLE = ("sqlite",)
+"""Those whose jobs outlive a process."""
+
+
+@dataclass
+class Bench:
+    """An app on one broker, and the means to work it."""
+
+    broker: str
+    url: str
+    apps: list[Gello] = field(default_factory=list)
+
+    def app(self, *jobs: Any, **options: Any) -> Gello:
+        if self.broker == "stub":
+            app = Gello(broker=StubBroker(), jobs=jobs, default=True, **options)
+        else:
+            app = Gello(self.url, jobs=jobs, default=True, **options)
+        self.apps.append(app)
+        return app
+
+    def work(self, app: Gello, until: Callable[[], bool], seconds: float = 10, **options: Any) -> None:
+        """Work until something holds; fail if it doesn't in time. On sync everything has run by now."""
+        if self.broker == "sync":
+            assert until()
+            return
+        worker = app.worker(**{"concurrency": 4, **options})
+        worker.worker_timeout = 50  # how long the threads of a stock broker sleep between two looks, in milliseconds
+        worker.start()
+        try:
+            wait_for(until, seconds)
+        finally:
+            worker.stop(timeout=5)
+
+
+def wait_for(until: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, "it didn't happen in time"
+        time.sleep(0.005)
+
+
+def on(*brokers: str) -> pytest.MarkDecorator:
+    """Run a test on these brokers."""
+    return pytest.mark.parametrize("bench", brokers, indirect=True)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    name: str = request.param
+    urls = {"memory": "memory://", "sync": "sync://?sleep=all", "sqlite": f"sqlite:///{tmp_path / 'gello.db'}", "stub": ""}
+    made = Bench(name, urls[name])
+    yield made
+    for app in made.apps:
+        app.close()
