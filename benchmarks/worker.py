@@ -1,7 +1,7 @@
 """A worker in a process of its own: `python -m benchmarks.worker URL`, told what to do by lines on its standard input.
 
-It says "ready" once everything is imported, and starts at "go". It answers "drain" with what its backlog took, "job" once
-it has run a job of its own, "cpu" with the CPU time that it has used, and "stop" with the latencies that it saw.
+It says "ready" once everything is imported, and starts at "go". It answers "drain" with what its backlog took, "job"
+once it has run a job of its own, "cpu" with the CPU time that it has used, and "stop" with the latencies that it saw.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, cast
 
 from .durations import Duration, duration
 from .errors import InvalidDefinition
@@ -113,7 +113,7 @@ def as_backoff(value: AnyBackoff) -> Backoff:
         case list() | tuple() if value:
             return Steps(tuple(duration(wait) for wait in value))
         case _ if callable(getattr(value, "delay", None)):
-            return value  # type: ignore[return-value]  # has what the protocol asks for
+            return cast(Backoff, value)
         case _ if callable(value):
             return Chosen(value)
         case _:

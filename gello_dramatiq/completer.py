@@ -22,6 +22,8 @@ GATHER = 0.005
 """Seconds between two settles while the worker is busy; an outcome that comes alone is settled at once."""
 BATCH = 1024
 """Outcomes settled together at most."""
+MAX_WAITING = 1000
+"""Failed jobs that may wait for their row before no more jobs are claimed."""
 UNDECIDED = timedelta(seconds=5)
 """What a job waits that ended in an error about which nothing was decided: a hook of ours failed."""
 
@@ -57,13 +59,14 @@ class Completer:
     ) -> None:
         self.inbox: queue.SimpleQueue[Claim | Mark | None] = queue.SimpleQueue()
         self.stale = 0
-        self.waiting: list[Claim] = []
+        self.waiting: set[Claim] = set()
         self._closed = False
         self._broker = broker
         self._keep = keep
         self._after_failure = after_failure
         self._settled_at = 0.0
-        self._aftermath: ThreadPoolExecutor | None = None
+        # Its threads start when the first job fails.
+        self._threads = ThreadPoolExecutor(4, "gello-failures")
 
     def add(self, claim: Any) -> None:
         """Take a claim whose attempt has ended; a second time changes nothing."""
@@ -136,19 +139,22 @@ class Completer:
         return claims, marks
 
     def settleable(self, claims: Sequence[Claim]) -> list[Claim]:
-        """The outcomes that may be settled now: all but those of failed jobs whose row can't be written yet."""
-        claims = [claim for claim in (*self.waiting, *claims) if not claim.lost]
-        if self._keep is None:
-            return claims
-        self.waiting = []
-        away = False
+        """The outcomes that may be settled now: all but those of failed jobs whose row must be written first."""
+        ready = []
         for claim in claims:
-            if _outcome(claim).kind is Kind.FAILED:
-                if not away:
-                    away = not self._kept(claim)
-                if away:
-                    self.waiting.append(claim)
-        return [claim for claim in claims if claim not in self.waiting] if self.waiting else claims
+            if claim.lost:
+                continue
+            if self._keep is not None and not claim.kept and _outcome(claim).kind is Kind.FAILED:
+                self.waiting.add(claim)
+                self._threads.submit(self._keep_at_last, claim)
+            else:
+                ready.append(claim)
+        return ready
+
+    @property
+    def full(self) -> bool:
+        """Whether so many failed jobs wait for their row that no more should be claimed."""
+        return len(self.waiting) >= MAX_WAITING
 
     def settled(self, claims: Sequence[Claim], stale: int) -> None:
         """Outcomes were performed: what follows from them happens now."""
@@ -157,25 +163,29 @@ class Completer:
             log.warning("%d outcome(s) came too late: another worker has the job by now.", stale)
         for claim in claims:
             if _outcome(claim).kind is Kind.FAILED and claim.actor_name in self._broker.actors:
-                if self._aftermath is None:
-                    self._aftermath = ThreadPoolExecutor(4, "gello-after-failure")
-                self._aftermath.submit(self._after_failure, claim)
+                self._threads.submit(self._after_failure, claim)
 
     def close(self) -> None:
-        """Wait for what follows failures."""
-        if self._aftermath is not None:
-            self._aftermath.shutdown(wait=True)
+        """End the helper threads, once what they do is done."""
+        self._closed = True
+        self._threads.shutdown(wait=True)
 
-    def _kept(self, claim: Claim) -> bool:
-        if claim.kept or self._keep is None:
-            return True
-        try:
-            self._keep(claim)
+    def _keep_at_last(self, claim: Claim) -> None:
+        """Write the row of a failed job, however long its database is away; then the outcome can be settled."""
+        wait = 0.1
+        while self._keep is not None and not self._closed:
+            try:
+                self._keep(claim)
+                break
+            except BrokerConnectionError as error:
+                name = f"{claim.actor_name} {claim.message_id}"
+                log.warning("%s failed, and its row can't be written yet: %s", name, error)
+                time.sleep(wait)
+                wait = min(wait * 2, 1)
+        if not self._closed:
             claim.kept = True
-        except BrokerConnectionError as error:
-            log.warning("%s %s failed, and its row can't be written yet: %s", claim.actor_name, claim.message_id, error)
-            return False
-        return True
+            self.waiting.discard(claim)
+            self.inbox.put(claim)
 
 
 def _sort(item: Claim | Mark | None, claims: list[Claim], marks: list[Mark]) -> None:

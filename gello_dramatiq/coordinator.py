@@ -197,7 +197,7 @@ class Coordinator:
                 return
 
     def _want(self) -> int:
-        if not self._gate_open or self._stopping:
+        if not self._gate_open or self._stopping or self.completer.full:
             return 0
         return self._appetite.wanted(len(self.held))
 
@@ -241,8 +241,6 @@ class Coordinator:
 
     def _patience(self, want: int) -> float:
         """How long to wait for something to happen."""
-        if self.completer.waiting:
-            return PATIENCE
         waiting = self._waiting_since()
         if waiting is None:
             return IDLE

@@ -7,13 +7,13 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, ValidationError
 
 from . import current
 from .backoff import AnyBackoff
-from .definition import Definition, Hooks, Options, PendingJob, read_options
+from .definition import Definition, Hooks, Options, PendingJob, PushOptions, read_options
 from .durations import Delay, Duration
 from .errors import InvalidDefinition, InvalidPayload
 from .job import Job
@@ -21,20 +21,16 @@ from .outcome import ErrorTypes
 from .payload import CONFIG, Schema, explain, function_type, parameters
 from .pipeline import JobMiddleware
 
-if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
-else:
-    ModelMetaclass = type(BaseModel)
-
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 JOB_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,190}")
 
 
 class Push(Generic[P]):
     """A job with options for the next push, as `on` and `with_options` return it."""
 
-    def __init__(self, pend: Callable[P, PendingJob], options: dict[str, Any]) -> None:
+    def __init__(self, pend: Callable[P, PendingJob], options: PushOptions) -> None:
         self._pend = pend
         self._options = options
 
@@ -54,7 +50,7 @@ class Push(Generic[P]):
         """The same, for another queue."""
         return self.with_options(queue=queue)
 
-    def with_options(self, **options: Any) -> Push[P]:
+    def with_options(self, **options: Unpack[PushOptions]) -> Push[P]:
         """The same, with more options: queue, priority, max_attempts, timeout, retry_after, retry_until."""
         return Push(self._pend, {**self._options, **options})
 
@@ -68,13 +64,13 @@ class QueueableFunction(Generic[P, R]):
         name = job_name(name or function.__name__)
         parameters(function, name)
         update_wrapper(self, function)
-        self._function = function
+        self._function: Callable[P, R] = function
         self._signature = inspect.signature(function)
         self.definition = Definition(
             name=name,
             schema=Schema(name, lambda: function_type(function, name)),
             options=read_options(name, options),
-            handle=lambda payload: function(**payload),
+            handle=_named(function),
             is_async=inspect.iscoroutinefunction(function),
             source=function,
         )
@@ -114,28 +110,35 @@ class QueueableFunction(Generic[P, R]):
         """Push to another queue: `send.on("high").push(…)`."""
         return self.with_options(queue=queue)
 
-    def with_options(self, **options: Any) -> Push[P]:
+    def with_options(self, **options: Unpack[PushOptions]) -> Push[P]:
         """Push with other options: queue, priority, max_attempts, timeout, retry_after, retry_until."""
         return Push(self.job, options)
 
-    def before_handle(self, hook: Callable[P, Any]) -> Callable[P, Any]:
+    def before_handle(self, hook: Callable[P, T]) -> Callable[P, T]:
         """Decorate what runs before the handler, with the same arguments; its error fails the attempt."""
-        self.definition.hooks.before_handle = lambda payload: hook(**payload)
+        self.definition.hooks.before_handle = _named(hook)
         return hook
 
-    def after_handle(self, hook: Callable[P, Any]) -> Callable[P, Any]:
+    def after_handle(self, hook: Callable[P, T]) -> Callable[P, T]:
         """Decorate what runs after the handler, with the same arguments; its error fails the attempt."""
-        self.definition.hooks.after_handle = lambda payload: hook(**payload)
+        self.definition.hooks.after_handle = _named(hook)
         return hook
 
-    def on_failure(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def on_failure(
+        self, hook: Callable[Concatenate[BaseException, P], T]
+    ) -> Callable[Concatenate[BaseException, P], T]:
         """Decorate what runs once, after the job is kept as failed: it takes the error, then the same arguments."""
-        self.definition.hooks.on_failure = lambda payload, error: hook(error, **payload)
+        call: Callable[..., Any] = hook
+        self.definition.hooks.on_failure = lambda payload, error: call(error, **payload)
         return hook
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What can be given a name although the call doesn't fit, so that the schema can say what is wrong."""
         return dict(self.definition.schema.bind(args, kwargs))
+
+
+def _named(function: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
+    return lambda payload: function(**payload)
 
 
 if TYPE_CHECKING:
@@ -177,9 +180,12 @@ def queueable(function: Any = None, /, *, name: str | None = None, **options: An
     return lambda function: QueueableFunction(function, name, options)
 
 
-class _QueueableType(ModelMetaclass):
-    if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    # pyright reads fields only where the metaclass itself is marked as a dataclass transform, as pydantic's is.
+    from pydantic._internal._model_construction import ModelMetaclass as _QueueableType
+else:
 
+    class _QueueableType(type(BaseModel)):
         def __new__(mcs, *args: Any, **kwargs: Any) -> Any:
             with warnings.catch_warnings():
                 # pydantic only warns of a field that hides a method; we refuse it, with the reason.
@@ -281,7 +287,7 @@ class Queueable(BaseModel, metaclass=_QueueableType):
         """Push to another queue: `ProcessReport(report_id=3).on("high").push()`."""
         return self.with_options(queue=queue)
 
-    def with_options(self, **options: Any) -> Push[[]]:
+    def with_options(self, **options: Unpack[PushOptions]) -> Push[[]]:
         """Push with other options: queue, priority, max_attempts, timeout, retry_after, retry_until."""
         return Push(self.job, options)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from .backoff import AnyBackoff, Backoff, Constant, as_backoff
 from .durations import Duration, duration
@@ -77,8 +77,18 @@ class Options:
 
 
 OPTION_NAMES = tuple(option.name for option in fields(Options))
-PUSH_OPTIONS = ("queue", "priority", "max_attempts", "timeout", "retry_after", "retry_until")
-"""What one push may override: what can travel in a message."""
+
+
+class PushOptions(TypedDict, total=False):
+    """What one push may override: what can travel in a message."""
+
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    timeout: Duration | None
+    retry_after: Duration | None
+    retry_until: Duration | None
+
 
 DEFAULT_TIMEOUT = timedelta(seconds=60)
 DEFAULT_RETRY_AFTER = timedelta(seconds=60)
@@ -183,13 +193,13 @@ class PendingJob:
         """The same, for another queue."""
         return self.with_options(queue=queue)
 
-    def with_options(self, **options: Any) -> PendingJob:
+    def with_options(self, **options: Unpack[PushOptions]) -> PendingJob:
         """The same, with options of its own: queue, priority, max_attempts, timeout, retry_after, retry_until.
 
         Raises:
           InvalidDefinition: An option is unknown or can't be used.
         """
-        said = read_options(f"{self.definition.name}.with_options", options, PUSH_OPTIONS)
+        said = read_options(f"{self.definition.name}.with_options", options, tuple(PushOptions.__annotations__))
         return replace(self, overrides=said.over(self.overrides))
 
 

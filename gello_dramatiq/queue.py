@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, overload
 
 from dramatiq import Broker, Message
 
@@ -19,7 +19,6 @@ from .errors import PayloadTooLarge, Unsupported
 from .job import Job
 
 P = ParamSpec("P")
-Q = TypeVar("Q", bound=Queueable)
 Pushable = PendingJob | Queueable
 
 MAX_PAYLOAD = 1024 * 1024
@@ -53,7 +52,7 @@ class Queue:
     def push(self, job: QueueableFunction[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
 
     @overload
-    def push(self, job: type[Queueable], /, **payload: Any) -> Job: ...
+    def push(self, job: Callable[P, Queueable], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
 
     @overload
     def push(self, job: Pushable, /) -> Job: ...
@@ -71,7 +70,7 @@ class Queue:
     def push_on(self, queue: str, job: QueueableFunction[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
 
     @overload
-    def push_on(self, queue: str, job: type[Queueable], /, **payload: Any) -> Job: ...
+    def push_on(self, queue: str, job: Callable[P, Queueable], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
 
     @overload
     def push_on(self, queue: str, job: Pushable, /) -> Job: ...
@@ -84,7 +83,7 @@ class Queue:
     def later(self, delay: Delay, job: QueueableFunction[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
 
     @overload
-    def later(self, delay: Delay, job: type[Queueable], /, **payload: Any) -> Job: ...
+    def later(self, delay: Delay, job: Callable[P, Queueable], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
 
     @overload
     def later(self, delay: Delay, job: Pushable, /) -> Job: ...

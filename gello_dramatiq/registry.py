@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -49,11 +49,11 @@ class Registry:
             hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(self.names()) or 'none'}."
             raise UnknownJob(f"No job is called {name!r}; {hint}") from None
 
-    def list(self) -> list[Definition]:
+    def list(self) -> Sequence[Definition]:
         """All jobs, by name."""
         return [self._definitions[name] for name in self.names()]
 
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:
         """Their names, sorted."""
         return sorted(self._definitions)
 

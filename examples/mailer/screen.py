@@ -32,7 +32,7 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(quiet=quiet, highlight=False)
-        self._console.width = min(self._console.width, WIDTH)
+        self._console.width = min(self._console.width, WIDTH) if self._console.is_terminal else WIDTH
         self._steps = 0
 
     def opening(self, users: int, host: str, port: int) -> None:
@@ -133,7 +133,7 @@ def _reasons(reasons: Counter[str]) -> str:
 
 def _why_twice(books: Books, killed: int) -> str:
     if not books.twice:
-        return "this time the killed process had nothing in its hands that had arrived"
+        return "the killed process had nothing in its hands that had arrived"
     return (
-        f"by process {killed}, which died before noting so, and then again:\n“at least once”, with the same Message-ID"
+        f"sent by process {killed}, which died before noting it, and again\nby the other: “at least once”, as promised"
     )

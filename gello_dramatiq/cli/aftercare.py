@@ -13,13 +13,16 @@ from .output import complain, confirm, counted, emit
 from .parameters import App, Before, Containing, ForReason, Json, OfName, OfQueue, Since, Yes
 from .wanted import kept, wanted
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="As `gello failed` shows them.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="As `gello failed` shows them.")]
 
 
-def retry(ids: Ids, app: App = None, as_json: Json = False) -> None:
-    """Put failed jobs back on their queues, with the original payload and all their attempts."""
+def retry(ids: Ids, app: App = None, json: Json = False) -> None:
+    """Put failed jobs back on their queues.
+
+    They have the payload of the original push, and all their attempts again.
+    """
     with opened(app) as gello:
-        _each(ids, kept(gello).retry, "retried", as_json=as_json)
+        _each(ids, kept(gello).retry, "retried", as_json=json)
 
 
 def retry_all(
@@ -30,19 +33,19 @@ def retry_all(
     before: Before = None,
     text: Containing = None,
     app: App = None,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
-    """Put all failed jobs back on their queues, or those that match."""
+    """Put all failed jobs back, or those that match."""
     which = wanted(queue=queue, name=name, reason=reason, since=since, before=before, text=text)
     with opened(app) as gello:
         number = kept(gello).retry_all(**which)
-    _say("retried", number, as_json=as_json)
+    _say("retried", number, as_json=json)
 
 
-def forget(ids: Ids, app: App = None, as_json: Json = False) -> None:
+def forget(ids: Ids, app: App = None, json: Json = False) -> None:
     """Drop failed jobs by their ids."""
     with opened(app) as gello:
-        _each(ids, kept(gello).forget, "forgotten", as_json=as_json)
+        _each(ids, kept(gello).forget, "forgotten", as_json=json)
 
 
 def flush(
@@ -54,11 +57,11 @@ def flush(
     text: Containing = None,
     yes: Yes = False,
     app: App = None,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
     """Drop all failed jobs, or those that match."""
     which = wanted(queue=queue, name=name, reason=reason, since=since, before=before, text=text)
-    _drop(which, app, yes=yes, as_json=as_json)
+    _drop(which, app, yes=yes, as_json=json)
 
 
 def prune(
@@ -68,7 +71,7 @@ def prune(
     reason: ForReason = None,
     yes: Yes = False,
     app: App = None,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
     """Drop the failed jobs that failed longer ago than this."""
     from datetime import UTC, datetime
@@ -77,7 +80,7 @@ def prune(
 
     before = datetime.now(UTC) - duration(older_than)
     which = wanted(since=None, before=before.isoformat(), queue=queue, name=name, reason=reason)
-    _drop(which, app, yes=yes, as_json=as_json)
+    _drop(which, app, yes=yes, as_json=json)
 
 
 def _drop(which: dict[str, Any], app: str | None, *, yes: bool, as_json: bool) -> None:
@@ -95,12 +98,12 @@ def _each(ids: Sequence[str], act: Callable[[str], object], verb: str, *, as_jso
     from ..errors import FailedJobNotFound, InvalidPayload
 
     done, errors = [], {}
-    for id in ids:
+    for job_id in ids:
         try:
-            act(id)
-            done.append(id)
+            act(job_id)
+            done.append(job_id)
         except (FailedJobNotFound, InvalidPayload) as error:
-            errors[id] = str(error)
+            errors[job_id] = str(error)
             complain(str(error))
     if as_json:
         emit({verb: done, "errors": errors})

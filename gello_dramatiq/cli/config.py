@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-
 from .loading import opened
 from .output import emit, masked, table
 from .parameters import App, Json
@@ -17,12 +16,19 @@ URLS = ("url", "database")
 HIDDEN = "***"
 
 
-def config(app: App = None, as_json: Json = False) -> None:
-    """Show every setting with its value and where it came from; passwords are hidden."""
-    with opened(app) as gello:
-        settings = gello.settings
+def config(app: App = None, json: Json = False) -> None:
+    """Show every setting and where it came from.
+
+    Passwords are hidden, also inside URLs.
+    """
+    from ..settings import read_settings
+
+    settings = read_settings()
+    if app or settings.app:
+        with opened(app) as gello:
+            settings = gello.settings
     rows = described(settings, app)
-    if as_json:
+    if json:
         emit(rows)
         return
     from rich.text import Text
@@ -90,7 +96,7 @@ def _same(said: Any, value: Any) -> bool:
 def _shown(value: Any) -> str:
     if value is None:
         return "—"
-    return ", ".join(value) or "—" if isinstance(value, list) else str(value)
+    return (", ".join(value) if isinstance(value, list) else str(value)) or "—"
 
 
 def _style(source: str) -> str:

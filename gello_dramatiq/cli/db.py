@@ -20,17 +20,17 @@ db = typer.Typer(no_args_is_help=True, help="Create, upgrade and inspect Gello's
 
 
 @db.command()
-def install(app: App = None, as_json: Json = False) -> None:
+def install(app: App = None, json: Json = False) -> None:
     """Create the tables, or bring them to the newest version; again changes nothing."""
     from ..database.migrations import Migrator
 
     with opened(app) as gello:
         applied = {_shown(database): Migrator(database).install() for database in databases(gello)}
-    _say(applied, as_json=as_json)
+    _say(applied, as_json=json)
 
 
 @db.command()
-def upgrade(app: App = None, as_json: Json = False) -> None:
+def upgrade(app: App = None, json: Json = False) -> None:
     """Bring the tables to the newest version."""
     from ..database.migrations import Migrator
     from ..errors import TablesMissing
@@ -41,15 +41,15 @@ def upgrade(app: App = None, as_json: Json = False) -> None:
             if state(database).version == 0:
                 raise TablesMissing(f"{_shown(database)} has no Gello tables; create them with `gello db install`.")
             applied[_shown(database)] = Migrator(database).install()
-    _say(applied, as_json=as_json)
+    _say(applied, as_json=json)
 
 
 @db.command()
-def status(app: App = None, as_json: Json = False) -> None:
+def status(app: App = None, json: Json = False) -> None:
     """Show which version the tables have, and what an upgrade would do. Nothing is changed."""
     with opened(app) as gello:
         found = [(_shown(database), state(database)) for database in databases(gello)]
-    if as_json:
+    if json:
         emit([{"database": name, "version": each.version, "newest": each.newest,
                "pending": [step.says for step in each.pending]} for name, each in found])  # fmt: skip
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,10 @@ def demo() -> None:
     checkout = Path(__file__).parents[2]
     if (checkout / "examples" / "mailer" / "__main__.py").is_file() and (checkout / "gello_dramatiq").is_dir():
         # Only beside our own package: somebody else's `examples` are no demonstration of ours.
-        ended = subprocess.run([sys.executable, "-m", "examples.mailer"], cwd=checkout, check=False)  # noqa: S603
+        ended = subprocess.run([sys.executable, "-m", "examples.mailer"], cwd=checkout, check=False)
         raise typer.Exit(ended.returncode)
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="gello-demo-") as folder:
         _play(f"sqlite:///{folder}/demo.db")
 

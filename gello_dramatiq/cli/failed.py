@@ -21,27 +21,30 @@ if TYPE_CHECKING:
 
 
 def failed(
-    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show this one whole.")] = None,
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="Show this one whole.")] = None,
     queue: OfQueue = None,
     name: OfName = None,
     reason: ForReason = None,
     since: Since = None,
     before: Before = None,
     text: Containing = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many at most.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, metavar="N", help="How many to pass over.")] = 0,
     app: App = None,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
-    """List failed jobs, newest first; with an ID, show one with its payload, attempts and traceback."""
+    """List failed jobs, or show one whole.
+
+    The newest come first. With an ID, the payload, every attempt and the traceback of that one are shown.
+    """
     which = wanted(queue=queue, name=name, reason=reason, since=since, before=before, text=text)
     with opened(app) as gello:
         store = kept(gello)
         if id is not None:
-            show_one(store.find(id), as_json=as_json)
+            show_one(store.find(id), as_json=json)
             return
         found, total = store.all(limit=limit, offset=offset, **which), store.count(**which)
-    if as_json:
+    if json:
         emit([described(job) for job in found])
     elif found:
         show(found)

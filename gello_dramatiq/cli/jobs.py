@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .loading import opened
-from .output import emit, table
+from .output import console, emit, table
 from .parameters import App, Json, Modules
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from ..definition import Definition
 
 
-def jobs(modules: Modules = None, app: App = None, as_json: Json = False) -> None:
-    """List the jobs that are known, with their queues, limits and payloads."""
+def jobs(modules: Modules = None, app: App = None, json: Json = False) -> None:
+    """List the jobs with their limits and payloads."""
     with opened(app, modules or [], needs_jobs=True) as gello:
         described = [_described(definition, gello.broker) for definition in gello.jobs.list()]
-    if as_json:
+    if json:
         emit(described)
         return
     table(
@@ -49,7 +49,7 @@ def _row(job: dict[str, Any]) -> list[str]:
     from ..durations import spell
 
     attempts = job["max_attempts"]
-    fields = ", ".join(fields_of(job["payload"]))
+    fields = ("\n" if console().is_terminal else ", ").join(fields_of(job["payload"]))
     limits = [str(job["priority"]), "no end" if attempts is None else str(attempts), spell(job["timeout"])]
     return [job["name"], job["queue"], *limits, job["backoff"], fields or "—"]
 
@@ -75,5 +75,6 @@ def spelled(backoff: Backoff) -> str:
         case Steps(waits):
             return ", ".join(spell(wait) for wait in waits)
         case Exponential(first, factor, most, _):
-            return f"{spell(first)} × {factor:g}ⁿ, at most {spell(most)}"
-    return "its own"
+            return f"{spell(first)} × {factor:g}ⁿ ≤ {spell(most)}"
+        case _:
+            return "its own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -47,14 +47,14 @@ def _load(name: str | None, modules: Sequence[str]) -> Gello:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     name = name or read_settings().app
-    if name is None:
+    if not name:
         from ..app import Gello
 
         return _guarded(lambda: Gello(modules=modules))
     return _guarded(lambda: _named(name, modules))
 
 
-def _guarded(load: Any) -> Any:
+def _guarded(load: Callable[[], Gello]) -> Gello:
     try:
         return load()
     except SystemExit as error:

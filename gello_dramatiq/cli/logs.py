@@ -73,8 +73,10 @@ class Terminal(logging.Handler):
             if record.exc_info:
                 text.append("\n" + self._plain.formatException(record.exc_info), style="dim")
             stamp = f"{datetime.fromtimestamp(record.created):%H:%M:%S}  "  # noqa: DTZ006 (a person's local time)
-            self._console.print(Text.assemble((stamp, "dim"), text), soft_wrap=True)
-        except Exception:
+            lines = text.wrap(self._console, max(self._console.width - len(stamp), 40))
+            hanging = Text("\n" + " " * len(stamp)).join(lines)
+            self._console.print(Text.assemble((stamp, "dim"), hanging), soft_wrap=True)
+        except Exception:  # noqa: BLE001 (what can't be logged must not stop a worker)
             self.handleError(record)
 
 

@@ -37,19 +37,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, r
     """Print rows under their columns; those in `right` hold numbers."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     out = console()
     shown = Table(box=box.SIMPLE_HEAD if out.is_terminal else None, header_style="bold", border_style="dim")
-    for column in columns:
-        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for number, column in enumerate(columns):
+        # The first one is what a person copies into the next command.
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=not number)
     for row in rows:
-        shown.add_row(*row)
+        # Text, as rich would read [brackets] in a plain string as its markup.
+        shown.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     out.print(shown)
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str, things: str | None = None) -> str:
     """A number of things, as in "1 job" and "2 jobs"."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def ago(moment: datetime) -> str:

@@ -13,7 +13,7 @@ App = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Modules = Annotated[
-    list[str] | None, typer.Argument(metavar="[MODULE]...", help="Modules and packages whose jobs are known besides.")
+    list[str] | None, typer.Argument(metavar="MODULE", help="Modules and packages whose jobs are known besides.")
 ]
 
 ReasonName = Literal["error", "timeout", "crashed", "invalid_payload", "unknown_job", "expired"]

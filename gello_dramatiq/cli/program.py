@@ -20,7 +20,7 @@ from .parameters import Json
 
 
 class Sections(TyperGroup):
-    """Lists the commands under headings. (typer's own way to do so would load half of rich for `--help`.)"""
+    """Lists the commands under headings; typer's own way to do so would load half of rich for `--help`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -56,17 +56,17 @@ def _version(asked: bool) -> None:
 def gello(
     asked: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True, allow_from_autoenv=False),
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
     ] = False,
 ) -> None:
     """Gello: Laravel's queue for Python, on Dramatiq."""
 
 
-def version(as_json: Json = False) -> None:
+def version(json: Json = False) -> None:
     """Show the version."""
     from .. import __version__
 
-    if not as_json:
+    if not json:
         typer.echo(f"gello {__version__}")
         return
     from importlib.metadata import version as version_of
@@ -89,7 +89,7 @@ program.add_typer(db, name="db", rich_help_panel="Set-up")
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
     try:
-        code = get_command(program).main(arguments, prog_name="gello", standalone_mode=False) or 0
+        code = _command().main(arguments, prog_name="gello", standalone_mode=False) or 0
     except typer.Abort:
         complain("stopped; nothing was changed.")
         code = FAILED
@@ -105,6 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         complain(str(error))
         code = code_of(error)
     sys.exit(code)
+
+
+def _command() -> Any:
+    command = get_command(program)
+    for option in command.params:
+        # --version and typer's own two, for completion: asking for them by the environment would make no sense.
+        vars(option)["allow_from_autoenv"] = False
+    return command
 
 
 def _wrong_usage(error: Any) -> int:

@@ -21,15 +21,17 @@ def push(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The job's name; `gello jobs` lists them.")],
     payload: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIELD=VALUE]...", help="Its payload; or one word of JSON, '{…}'; or - for stdin."),
+        typer.Argument(metavar="FIELD=VALUE", help="Its payload; or one word of JSON, '{…}'; or - for stdin."),
     ] = None,
     queue: Annotated[str | None, typer.Option(metavar="NAME", help="Push to this queue.")] = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help='Run after this time: "30s", "1h30m".')] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 5, higher is more urgent.")] = None,
+    priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 5, higher is more urgent.")] = None,
     app: App = None,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
-    """Push a job: gello push send_welcome_email user_id=7 email=a@b.c.
+    """Push a job.
+
+    Example: gello push send_welcome_email user_id=7 email=a@b.c
 
     The payload is checked against the job's schema; what is wrong with it is said here, and nothing is pushed. A value
     is text where the field takes text, and JSON elsewhere: tags='["a","b"]'.
@@ -39,12 +41,10 @@ def push(
 
     with opened(app, needs_jobs=True) as gello:
         made = pending(gello.jobs.get(name), payload or [])
-        said = {name: value for name, value in {"queue": queue, "priority": priority}.items() if value is not None}
-        if said:
-            made = made.with_options(**said)
+        made = made.with_options(queue=queue, priority=priority)
         wait = None if delay is None else duration(delay)
         job = _pushed(gello, made, wait)
-    if as_json:
+    if json:
         emit({"id": job.id, "name": job.name, "queue": job.queue, "priority": job.priority, "payload": job.payload,
               "created_at": job.created_at, "delay": wait})  # fmt: skip
     else:

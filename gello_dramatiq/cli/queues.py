@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 STATES: tuple[State, ...] = ("ready", "delayed", "reserved")
 
 
-def status(app: App = None, as_json: Json = False) -> None:
-    """Show the queues with their jobs, the number of failed jobs, and the workers."""
+def status(app: App = None, json: Json = False) -> None:
+    """Show queues, failed jobs and workers."""
     with opened(app) as gello:
         shared(gello, "gello status")
         state = snapshot(gello)
-    if as_json:
+    if json:
         emit(state)
     else:
         show(state)
@@ -34,16 +34,16 @@ def clear(
     queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")],
     yes: Yes = False,
     app: App = None,
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
-    """Drop a queue's ready and delayed jobs; running and failed ones stay."""
+    """Drop the jobs that wait in a queue; running and failed ones stay."""
     with opened(app) as gello:
         shared(gello, "gello clear")
         number = gello.queue.size(queue) + gello.queue.size(queue, state="delayed")
         if number:
             confirm(f"Drop {counted(number, 'job')} of the queue {queue} for good?", yes=yes)
             number = gello.queue.clear(queue)
-    if as_json:
+    if json:
         emit({"queue": queue, "dropped": number})
     else:
         typer.echo(f"{counted(number, 'job')} of {queue} dropped.")

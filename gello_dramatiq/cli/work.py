@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -32,9 +31,11 @@ def work(
         list[str] | None,
         typer.Option(metavar="NAME,…", help="Serve these queues, in this order; all if none is named. Repeatable."),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="How many jobs run at once in a process.")] = 8,
-    processes: Annotated[int, typer.Option(min=1, help="How many worker processes.")] = 1,
-    tries: Annotated[int | None, typer.Option(min=1, help="Attempts of jobs that don't say it themselves.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="How many jobs run at once in a process.")] = 8,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="How many worker processes.")] = 1,
+    tries: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Attempts of jobs that don't say it themselves.")
+    ] = None,
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help='Time limit of jobs that don\'t say it themselves: "30s".')
     ] = None,
@@ -44,28 +45,32 @@ def work(
             metavar="TIME,…", help='Waits between attempts of jobs that don\'t say it themselves: "5s,1m,10m".'
         ),
     ] = None,
-    max_jobs: Annotated[int | None, typer.Option(min=1, help="End a process after so many attempts.")] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End a process after so many attempts.")
+    ] = None,
     max_time: Annotated[str | None, typer.Option(metavar="TIME", help="End a process after this time.")] = None,
     stop_when_empty: Annotated[bool, typer.Option("--stop-when-empty", help="End when no job is ready.")] = False,
     grace: Annotated[str, typer.Option(metavar="TIME", help="How long running jobs may take to end.")] = "30s",
     log_level: Annotated[Level, typer.Option(help="The least that is logged.")] = "info",
     app: App = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Log in JSON lines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Log in JSON lines.")] = False,
 ) -> None:
-    """Run jobs: gello work myapp.jobs --queue high,emails --concurrency 4.
+    """Run jobs.
 
-    SIGTERM or Ctrl+C stops it gracefully: nothing new is begun, what runs may end within the grace, the rest goes back. A
-    second signal stops it at once; what runs then runs again elsewhere.
+    Example: gello work myapp.jobs --queue high,emails --concurrency 4
+
+    SIGTERM or Ctrl+C stops it gracefully: nothing new is begun, what runs may end within the grace, the rest goes
+    back. A second signal stops it at once; what runs then runs again elsewhere.
     """
     child = is_child()
     with opened(app, modules or [], needs_jobs=True) as gello:
         shared(gello, "gello work")
-        configure(gello, log_level, as_json=as_json)
+        configure(gello, log_level, as_json=json)
         options = _options(queue, tries, timeout, backoff, max_time, grace, concurrency=concurrency,
                            max_jobs=max_jobs, stop_when_empty=stop_when_empty)  # fmt: skip
         _check(gello)
         if not child:
-            log.info("%s", _banner(gello, options, processes), extra={"gello": _facts(gello, options, processes)})
+            _introduce(gello, options, processes, as_json=json)
         if processes > 1 and not child:
             code = _supervise(gello, options, processes)
         else:
@@ -137,6 +142,8 @@ def _run(gello: Gello, options: WorkerOptions) -> int:
 
 
 def _supervise(gello: Gello, options: WorkerOptions, processes: int) -> int:
+    import socket
+
     from ..durations import duration
     from ..errors import DatabaseUnavailable
 
@@ -151,35 +158,39 @@ def _supervise(gello: Gello, options: WorkerOptions, processes: int) -> int:
     return Children(processes, duration(options.grace).total_seconds(), free, sys.argv[1:]).run()
 
 
-def _facts(gello: Gello, options: WorkerOptions, processes: int) -> dict[str, Any]:
-    return {
-        "event": "start",
-        "broker": where(gello),
-        "queues": options.queues,
-        "jobs": sorted(gello.broker.actors),
-        "concurrency": options.concurrency,
-        "processes": processes,
-    }
-
-
-def _banner(gello: Gello, options: WorkerOptions, processes: int) -> str:
-    """What is served, in a few lines."""
+def _introduce(gello: Gello, options: WorkerOptions, processes: int, *, as_json: bool) -> None:
+    """Say what is served: in a few lines at a terminal, in one for programs."""
     from .. import __version__
+
+    title = f"Gello {__version__} works {where(gello)}"
+    facts = _facts(gello, options, processes)
+    if sys.stdout.isatty() and not as_json:
+        typer.secho(title, bold=True)
+        for label, fact in facts.items():
+            typer.echo(typer.style(f"  {label:9}", dim=True) + fact)
+        typer.echo()
+    else:
+        line = "; ".join(f"{label} {fact}" for label, fact in facts.items())
+        log.info("%s: %s", title, line, extra={"gello": {"event": "start", "broker": where(gello), **facts}})
+
+
+def _facts(gello: Gello, options: WorkerOptions, processes: int) -> dict[str, str]:
     from ..durations import duration, spell
 
     names = sorted(gello.broker.actors)
-    jobs = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     limits = [
-        f"{options.max_jobs:,} attempts" if options.max_jobs else "",
-        spell(duration(options.max_time)) if options.max_time else "",
-        "until nothing is ready" if options.stop_when_empty else "",
+        f"after {options.max_jobs:,} attempts" if options.max_jobs else "",
+        f"after {spell(duration(options.max_time))}" if options.max_time else "",
+        "when nothing is ready" if options.stop_when_empty else "",
     ]
-    facts = {
+    grace = spell(duration(options.grace))
+    return {
         "queues": ", ".join(options.queues or ()) or "all",
-        "jobs": jobs,
-        "at once": f"{counted(options.concurrency, 'job')} in {counted(processes, 'process').replace('ss' + 's', 'sses')}",
-        "ends": ", ".join(filter(None, limits))
-        or f"on Ctrl+C; running jobs then have {spell(duration(options.grace))}",
+        "jobs": ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
+        "at once": f"{counted(options.concurrency, 'job')} in {_each_of(processes)}",
+        "ends": " or ".join(filter(None, limits)) or f"by Ctrl+C; running jobs then have {grace}",
     }
-    lines = [f"Gello {__version__} works {where(gello)}", *(f"  {label:8} {fact}" for label, fact in facts.items())]
-    return "\n".join(lines)
+
+
+def _each_of(processes: int) -> str:
+    return "one process" if processes == 1 else f"each of {processes} processes"

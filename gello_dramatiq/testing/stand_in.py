@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from dramatiq import Message
 
 from .. import current
+from ..actor import JobActor
 from ..app import Gello
 from ..broker import Delayed, GelloBroker
 from ..brokers.memory import MemoryBroker
@@ -70,7 +71,9 @@ class Recorder(MemoryBroker):
     def put(self, messages: Sequence[Delayed]) -> None:
         super().put(messages)
         self._pushes._pushed += [
-            Pushed(self.actors[message.actor_name].definition, message, timedelta(milliseconds=delay or 0))  # type: ignore[attr-defined]  # every push was admitted
+            Pushed(
+                cast(JobActor, self.actors[message.actor_name]).definition, message, timedelta(milliseconds=delay or 0)
+            )
             for message, delay in messages
         ]
 

@@ -47,7 +47,8 @@ class Account:
 
 def a_job_function_is_typed_like_its_function() -> None:
     assert_type(send(7, "a@b.c"), bool)
-    assert_type(sync_contact(contact_id=1), Coroutine[Any, Any, str])
+    called: Coroutine[Any, Any, str] = sync_contact(contact_id=1)
+    called.close()
     assert_type(send.push(user_id=7, email="a@b.c", name="Ann"), Job)
     assert_type(send.push(7, "a@b.c"), Job)
     assert_type(send.later("24h", user_id=7, email="a@b.c"), Job)
@@ -84,7 +85,7 @@ def a_wrong_push_is_refused() -> None:
     send.push(user_id="7", email="a@b.c")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     send.push(user_id=7, email="a@b.c", nam="Ann")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     send.push(7, "a@b.c", "Ann", 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    digest.push(7)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+    digest.push(7)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     nothing.push(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     sync_contact.push(contact_id="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Account.close.push(account_id="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -117,11 +118,11 @@ def wrong_options_of_a_job_are_refused() -> None:
     @queueable(tries=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue]
     def misnamed() -> None: ...
 
-    @queueable(timeout=["1m"])  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    @queueable(timeout=["1m"])  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
     def mistyped() -> None: ...
 
-    @queueable(retry_for="ValueError")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    @queueable(retry_for="ValueError")  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportArgumentType]
     def no_exception() -> None: ...
 
-    @queueable(middleware=[lambda job: None])  # type: ignore[misc, arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    @queueable(middleware=[lambda job: None])  # type: ignore[list-item, misc]  # pyright: ignore[reportArgumentType]
     def one_argument_too_few() -> None: ...

@@ -62,7 +62,7 @@ def a_wrong_payload_of_a_class_is_refused() -> None:
     queue.push(ProcessReport)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     queue.push(ProcessReport, report_id="3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     queue.push(ProcessReport, report_id=3, formt="pdf")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    queue.push(ProcessReport(report_id=3), report_id=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    queue.push(ProcessReport(report_id=3), report_id=3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     queue.push_on("high", ProcessReport, reportid=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     queue.later("5m", ProcessReport, report_id="3")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 

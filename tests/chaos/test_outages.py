@@ -1,0 +1,177 @@
+"""A database that is locked, gone or ambiguous for a while: nothing is lost, and nobody living is taken for dead."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.database.engine import Database
+from gello_dramatiq.errors import DatabaseUnavailable
+from tests.chaos.conftest import Rig
+from tests.chaos.jobs import steady
+from tests.contracts.conftest import wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_database_locked_for_longer_than_a_lease_loses_nothing_and_nobody_is_taken_for_dead(rig: Rig) -> None:
+    rig.gello.queue.bulk([steady.job(n, 0.01) for n in range(600)])
+    rig.worker()
+    rig.worker()
+    rig.wait(lambda: len(rig.events("finish")) > 20)
+    with locked(rig.folder / "gello.db"):
+        time.sleep(6)
+    rig.wait_until_empty(40)
+    assert rig.count("finish") == {str(n): 1 for n in range(600)}
+    assert "is dead" not in rig.logs()
+    assert "taken for dead" not in rig.logs()
+    assert all(process.poll() is None for process in rig.processes)
+
+
+def test_a_push_to_a_locked_database_says_so_within_five_seconds_and_pushes_nothing(rig: Rig) -> None:
+    with locked(rig.folder / "gello.db"):
+        asked = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="locked by another process"):
+            steady.push(1)
+        assert time.monotonic() - asked < 5
+    assert rig.gello.queue.size() == 0
+
+
+class Ambiguous(Database):
+    """A database whose replies get lost: what was asked happened, and the caller sees an error."""
+
+    lose_replies = 0
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with super().write() as connection:
+            yield connection
+        if self.lose_replies and threading.current_thread().name == "gello-coordinator":
+            self.lose_replies -= 1
+            raise DatabaseUnavailable("the reply was lost")
+
+
+def test_a_claim_whose_reply_was_lost_is_found_and_given_back(tmp_path: Path) -> None:
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        ran.append(n)
+
+    database = Ambiguous(f"sqlite:///{tmp_path / 'gello.db'}")
+    app = Gello(broker=DatabaseBroker(database, lease="30s"), jobs=[work])
+    app.queue.bulk([work.job(n) for n in range(20)])
+    database.lose_replies = 3
+    worker = app.worker(concurrency=4, queues=["default"])
+    worker.start()
+    wait_for(lambda: len(ran) == 20)
+    worker.join()
+    worker.stop()
+    assert database.lose_replies == 0
+    assert sorted(ran) == list(range(20)), "each ran once: what was settled unheard is not run again"
+    assert app.queue.size(state="reserved") == 0
+    app.close()
+
+
+def test_failed_outcomes_wait_for_their_database_while_other_jobs_go_on(tmp_path: Path) -> None:
+    """Where jobs are in memory and failures in SQLite: two failing jobs must not stop twenty good ones."""
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        if n < 2:
+            raise ValueError(n)
+        ran.append(n)
+
+    app = Gello("memory://", database=f"sqlite:///{tmp_path / 'memory.db'}", jobs=[work])
+    app.failed.count()
+    worker = app.worker(concurrency=2)
+    with locked(tmp_path / "memory.db"):
+        worker.start()
+        app.queue.bulk([work.job(n) for n in range(22)])
+        # The first failure waits four seconds for the lock; the others go on meanwhile.
+        wait_for(lambda: len(ran) == 20, 15)
+        assert app.queue.size(state="reserved") >= 2, "what failed isn't given up before its row exists"
+    wait_for(lambda: app.queue.size(state="reserved") == 0, 10)
+    worker.stop()
+    assert app.failed.count() == 2
+    app.close()
+
+
+def test_an_outcome_that_cannot_be_settled_does_not_hold_up_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        if n == 3:
+            raise ValueError("cursed")
+        ran.append(n)
+
+    class Cursed(DatabaseBroker):
+        def _settle(self, connection: Connection, claims: object) -> int:
+            for claim in claims:  # type: ignore[attr-defined]
+                if claim.outcome is not None and str(claim.outcome.error) == "cursed":
+                    raise RuntimeError("this row can't be written")
+            return super()._settle(connection, claims)  # type: ignore[arg-type]
+
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    app = Gello(broker=Cursed(database), jobs=[work])
+    app.queue.bulk([work.job(n) for n in range(10)])
+    worker = app.worker(concurrency=2, queues=["default"])
+    worker.start()
+    wait_for(lambda: len(ran) == 9)
+    wait_for(lambda: app.queue.size(state="delayed") == 1)
+    worker.stop()
+    assert "it is given back" in caplog.text
+    app.close()
+
+
+def test_a_child_that_was_forked_pushes_on_connections_of_its_own(rig: Rig) -> None:
+    steady.push(0)
+    child = os.fork()
+    if child == 0:
+        try:
+            for n in range(1, 51):
+                steady.push(n)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    for n in range(51, 101):
+        steady.push(n)
+    assert os.waitpid(child, 0)[1] == 0
+    assert rig.gello.queue.size() == 101
+    with sqlite3.connect(rig.folder / "gello.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a SQLite file's write lock."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+def test_an_error_of_the_driver_becomes_words(rig: Rig) -> None:
+    """The helper above really locks, and SQLAlchemy's own error is the cause."""
+    with locked(rig.folder / "gello.db"), pytest.raises(DatabaseUnavailable) as raised:
+        rig.gello.queue.clear()
+    assert isinstance(raised.value.__cause__, OperationalError)

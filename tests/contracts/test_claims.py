@@ -1,0 +1,390 @@
+"""Claims: leases, fences, and what goes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gello_dramatiq import Gello, current_job, queueable
+from gello_dramatiq.broker import Claim, GelloBroker
+from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.brokers.database.leases import Watch
+from gello_dramatiq.errors import JobUnknown
+from gello_dramatiq.outcome import DONE, GIVEN_BACK, Kind, Outcome, Progress, Reason
+
+from .conftest import OURS, Bench, on, wait_for
+
+
+def ours(app: Gello) -> GelloBroker:
+    assert isinstance(app.broker, GelloBroker)
+    return app.broker
+
+
+def claim_one(app: Gello, owner: str = "one") -> Claim:
+    (claim,) = ours(app).claim(owner, ["default"], 1)
+    return claim
+
+
+@on(*OURS)
+@pytest.mark.parametrize(
+    "late",
+    [
+        DONE,
+        Outcome(Kind.RETRIED, progress=Progress(attempts=1)),
+        Outcome(Kind.RELEASED),
+        Outcome(Kind.FAILED, error=ValueError("late"), reason=Reason.ERROR),
+        GIVEN_BACK,
+    ],
+    ids=["done", "retried", "released", "failed", "given-back"],
+)
+def test_a_stale_settle_changes_nothing_whatever_its_outcome(bench: Bench, late: Outcome) -> None:
+    @queueable
+    def work() -> None: ...
+
+    app = bench.app(work)
+    work.push()
+    stale = claim_one(app)
+    given_back = claim_copy(stale, GIVEN_BACK)
+    assert ours(app).settle([given_back]) == 0
+    fresh = claim_one(app, "two")
+    assert fresh.lease > stale.lease
+    stale.outcome = late
+    assert ours(app).settle([stale]) == 1
+    assert app.queue.size(state="reserved") == 1, "the fresh claim still holds the job"
+    assert app.queue.size() == app.queue.size(state="delayed") == 0
+    assert app.failed.count() == 0
+    fresh.outcome = DONE
+    assert ours(app).settle([fresh]) == 0
+    assert app.queue.size(state="reserved") == 0
+
+
+@on(*OURS)
+def test_settling_twice_changes_nothing_the_second_time(bench: Bench) -> None:
+    @queueable
+    def work() -> None: ...
+
+    app = bench.app(work)
+    work.push()
+    claim = claim_one(app)
+    claim.outcome = Outcome(Kind.RETRIED, progress=Progress(attempts=1))
+    assert ours(app).settle([claim]) == 0
+    assert ours(app).settle([claim]) == 1
+    assert app.queue.size() == 1
+
+
+@on(*OURS)
+def test_the_ack_that_dramatiq_sends_after_a_release_changes_nothing(bench: Bench) -> None:
+    from gello_dramatiq.completer import Completer
+
+    @queueable
+    def work() -> None: ...
+
+    app = bench.app(work)
+    work.push()
+    claim = claim_one(app)
+    completer = Completer(ours(app), None, lambda _: None)
+    claim.outcome = Outcome(Kind.RELEASED)
+    completer.add(claim)
+    claim.outcome = DONE
+    completer.add(claim)
+    gathered, _ = completer.gather(0.1, watch=False, hurry=True)
+    assert gathered == [claim]
+
+
+@on(*OURS)
+def test_an_ack_with_an_error_that_nobody_judged_gives_the_job_back(bench: Bench) -> None:
+    """Dramatiq swallows errors of hooks and then acks: that must never be read as done."""
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work() -> None:
+        ran.append(1)
+        raise ValueError
+
+    app = bench.app(work)
+    from gello_dramatiq.retries import JobRetries
+
+    class Broken(JobRetries):
+        def after_process_message(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("a bug of ours")
+
+    (retries,) = [m for m in app.broker.middleware if isinstance(m, JobRetries)]
+    retries.__class__ = Broken
+    ours(app)._hooks.clear()
+    work.push()
+    worker = app.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: app.queue.size(state="delayed") == 1)
+    worker.stop()
+    assert ran == [1]
+    assert app.failed.count() == 0
+
+
+@on(*OURS)
+def test_what_has_not_started_goes_back_on_a_graceful_stop_in_its_order(bench: Bench) -> None:
+    let_go = threading.Event()
+    ran: list[tuple[int, int]] = []
+
+    @queueable
+    def hold(n: int) -> None:
+        ran.append((n, current_job().attempt))
+        let_go.wait(10)
+
+    app = bench.app(hold)
+    app.queue.bulk([hold.job(n) for n in range(6)])
+    worker = app.worker(concurrency=1, queues=["default"])
+    worker.start()
+    wait_for(lambda: len(ran) == 1)
+    threading.Timer(0.2, let_go.set).start()
+    worker.stop()
+    assert (app.queue.size(), app.queue.size(state="reserved")) == (5, 0)
+    bench.work(app, lambda: len(ran) == 6, concurrency=1)
+    assert ran == [(n, 1) for n in range(6)]
+
+
+@on(*OURS)
+def test_a_paused_worker_starts_nothing_and_gives_back_what_it_held(bench: Bench) -> None:
+    let_go = threading.Event()
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+        let_go.wait(10)
+
+    app = bench.app(work)
+    worker = app.worker(concurrency=1)
+    worker.start()
+    work.push(0)
+    wait_for(lambda: ran == [0])
+    worker.pause()
+    app.queue.bulk([work.job(n) for n in range(1, 4)])
+    let_go.set()
+    wait_for(lambda: app.queue.size(state="reserved") == 0, 2)
+    time.sleep(0.3)
+    assert ran == [0]
+    assert worker.status().state == "paused"
+    assert app.queue.size() == 3, "jobs can still be pushed"
+    worker.resume()
+    wait_for(lambda: len(ran) == 4, 2)
+    worker.stop()
+
+
+@on(*OURS)
+def test_one_queue_can_be_paused_while_others_go_on(bench: Bench) -> None:
+    ran: list[str] = []
+
+    @queueable
+    def work(name: str) -> None:
+        ran.append(name)
+
+    app = bench.app(work)
+    worker = app.worker(concurrency=2, queues=["a", "b"])
+    worker.start()
+    coordinator = ours(app).coordinator
+    assert coordinator is not None
+    coordinator.pause("a")
+    work.on("a").push("a")
+    work.on("b").push("b")
+    wait_for(lambda: ran == ["b"], 2)
+    time.sleep(0.2)
+    assert ran == ["b"]
+    coordinator.resume("a")
+    wait_for(lambda: ran == ["b", "a"], 2)
+    worker.stop()
+
+
+@on(*OURS)
+def test_a_job_of_an_unknown_name_goes_back_for_30_seconds(bench: Bench) -> None:
+    @queueable
+    def unheard() -> None: ...
+
+    app = bench.app()
+    unheard.push()
+    del app.broker.actors["unheard"]
+    app.jobs._definitions.clear()
+    worker = app.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: app.queue.size(state="delayed") == 1)
+    worker.stop()
+    assert app.failed.count() == 0
+
+
+@on(*OURS)
+def test_a_name_that_nobody_knew_for_an_hour_is_buried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gello_dramatiq import coordinator
+
+    @queueable
+    def unheard(n: int) -> None: ...
+
+    monkeypatch.setattr(coordinator, "UNKNOWN_WAIT", coordinator.UNKNOWN_WAIT / 1000)
+    monkeypatch.setattr(coordinator, "UNKNOWN_LIMIT", coordinator.UNKNOWN_LIMIT / 10_000)
+    app = bench.app()
+    unheard.push(3)
+    del app.broker.actors["unheard"]
+    app.jobs._definitions.clear()
+    worker = app.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: app.failed.count() == 1)
+    worker.stop()
+    (failed,) = app.failed.all()
+    assert (failed.name, failed.reason, failed.payload) == ("unheard", "unknown_job", {"n": 3})
+    assert failed.exception.startswith(JobUnknown.__name__)
+
+
+@on(*OURS)
+@pytest.mark.parametrize("garbage", [b"\xff\x00 not json", b"[]", b'{"queue_name": "default"}', b"[" * 5000])
+def test_an_undecodable_message_is_buried_with_its_bytes_and_strands_nobody(bench: Bench, garbage: bytes) -> None:
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    app = bench.app(work)
+    app.queue.bulk([work.job(n) for n in range(5)])
+    corrupt(app, garbage)
+    bench.work(app, lambda: app.failed.count() == 1 and len(ran) == 4)
+    (failed,) = app.failed.all()
+    assert (failed.queue, failed.reason, failed.message, failed.payload) == ("default", "invalid_payload", garbage, None)
+    assert sorted(ran) == [0, 1, 3, 4]
+
+
+@on(*OURS)
+def test_a_payload_that_cannot_be_loaded_is_buried_at_once_with_its_reason(bench: Bench) -> None:
+    ran: list[int] = []
+
+    @queueable(max_attempts=5)
+    def work(n: int) -> None:
+        ran.append(n)
+
+    app = bench.app(work)
+    job = work.push(1)
+    corrupt(app, message(job.id, {"n": "seven"}), 0)
+    bench.work(app, lambda: app.failed.count() == 1)
+    (failed,) = app.failed.all()
+    assert ran == []
+    assert (failed.reason, failed.payload) == ("invalid_payload", {"n": "seven"})
+    assert "field 'n'" in failed.exception
+
+
+@on(*OURS)
+def test_a_field_that_the_worker_does_not_know_is_ignored(bench: Bench) -> None:
+    """Else every rolling deploy that adds a field would bury jobs."""
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    app = bench.app(work)
+    job = work.push(1)
+    corrupt(app, message(job.id, {"n": 5, "added_later": True}), 0)
+    bench.work(app, lambda: ran == [5])
+
+
+@on(*OURS)
+def test_positional_arguments_of_a_stock_producer_are_bound_to_the_signature(bench: Bench) -> None:
+    ran: list[tuple[int, str]] = []
+
+    @queueable
+    def work(n: int, name: str) -> None:
+        ran.append((n, name))
+
+    app = bench.app(work)
+    app.broker.actors["work"].send(3, name="stock")
+    bench.work(app, lambda: ran == [(3, "stock")])
+
+
+def test_dead_is_who_shows_the_same_beat_through_a_whole_lease_of_reads() -> None:
+    watch = Watch(lease=3)
+    assert watch.dead({"a": 1, "b": 1}, 0.0) == []
+    assert watch.dead({"a": 1, "b": 2}, 1.0) == []
+    assert watch.dead({"a": 1, "b": 3}, 2.0) == []
+    assert watch.dead({"a": 1, "b": 4}, 3.0) == []
+    assert watch.dead({"a": 1, "b": 5}, 3.5) == ["a"]
+
+
+def test_a_reader_that_was_itself_asleep_begins_to_wait_afresh() -> None:
+    watch = Watch(lease=3)
+    watch.dead({"a": 1}, 0.0)
+    watch.dead({"a": 1}, 1.0)
+    assert watch.dead({"a": 1}, 60.0) == []
+    assert watch.dead({"a": 1}, 61.0) == []
+    assert watch.dead({"a": 1}, 62.0) == []
+    assert watch.dead({"a": 1}, 63.5) == ["a"]
+
+
+def test_an_owner_without_a_worker_row_is_freed_too(tmp_path: Path) -> None:
+    @queueable
+    def work() -> None: ...
+
+    app = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work], lease="0.3s")
+    work.push()
+    assert isinstance(app.broker, DatabaseBroker)
+    app.broker.claim("nobody", ["default"], 1)
+    ran: list[int] = []
+
+    @queueable
+    def other() -> None:
+        ran.append(1)
+
+    worker = app.worker(concurrency=1, queues=["default"])
+    worker.start()
+    wait_for(lambda: app.queue.size(state="reserved") == 0 and app.queue.size() == 0, 5)
+    worker.stop()
+    app.close()
+
+
+def test_what_a_dead_process_held_can_be_freed_at_once(tmp_path: Path) -> None:
+    import os
+    import socket
+
+    @queueable
+    def work() -> None: ...
+
+    app = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    broker = app.broker
+    assert isinstance(broker, DatabaseBroker)
+    let_go = threading.Event()
+
+    @queueable
+    def hold() -> None:
+        let_go.wait(10)
+
+    app.admit(hold)
+    hold.push()
+    worker = app.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: app.queue.size(state="reserved") == 1)
+    assert broker.free_dead_process(socket.gethostname(), os.getpid() + 1) == 0
+    assert broker.free_dead_process(socket.gethostname(), os.getpid()) == 1
+    let_go.set()
+    worker.stop()
+    app.close()
+
+
+def claim_copy(claim: Claim, outcome: Outcome) -> Claim:
+    copy = Claim(claim.key, claim.lease, claim.raw, queue=claim.queue_name, job_id=claim.message_id)
+    copy.outcome = outcome
+    return copy
+
+
+def message(job_id: str, payload: dict[str, Any]) -> bytes:
+    from dramatiq import Message
+
+    return Message("default", "work", (), payload, {}, job_id).encode()
+
+
+def corrupt(app: Gello, raw: bytes, position: int = 2) -> None:
+    """Overwrite a waiting message, as a broken producer or disk would."""
+    broker = app.broker
+    if isinstance(broker, DatabaseBroker):
+        with broker.database.write() as connection:
+            connection.exec_driver_sql("UPDATE queue_jobs SET message = ? WHERE id = ?", (raw, position + 1))
+    else:
+        broker._ready["default"][position][2].raw = raw  # type: ignore[attr-defined]
