@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, Unpack, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from . import current
 from .backoff import AnyBackoff
@@ -18,7 +18,7 @@ from .durations import Delay, Duration
 from .errors import InvalidDefinition, InvalidPayload
 from .job import Job
 from .outcome import ErrorTypes
-from .payload import CONFIG, Schema, explain, function_type, parameters
+from .payload import CONFIG, Schema, explain, function_type, parameters, unfit
 from .pipeline import JobMiddleware
 
 P = ParamSpec("P")
@@ -74,6 +74,7 @@ class QueueableFunction(Generic[P, R]):
             is_async=inspect.iscoroutinefunction(function),
             source=function,
         )
+        self.definition.schema.check()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._function(*args, **kwargs)
@@ -190,7 +191,10 @@ else:
             with warnings.catch_warnings():
                 # pydantic only warns of a field that hides a method; we refuse it, with the reason.
                 warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
-                return super().__new__(mcs, *args, **kwargs)
+                try:
+                    return super().__new__(mcs, *args, **kwargs)
+                except PydanticUserError as error:
+                    raise InvalidDefinition(unfit(args[0], error)) from error
 
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             # Here, not in __init__: pydantic would call a custom __init__ whenever a worker loads a payload.
@@ -263,6 +267,7 @@ class Queueable(BaseModel, metaclass=_QueueableType):
             source=cls,
             hooks=Hooks(*(getattr(cls, hook, None) for hook in ("before_handle", "after_handle", "on_failure"))),
         )
+        cls.definition.schema.check()
 
     def job(self) -> PendingJob:
         """This payload as a pending job."""

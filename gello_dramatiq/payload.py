@@ -5,25 +5,29 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import Annotated, Any, NotRequired, get_args, get_origin, get_type_hints
+from typing import Any, NotRequired, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, SecretBytes, SecretStr, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, SchemaValidator, to_jsonable_python
 from typing_extensions import TypedDict
 
 from .errors import InvalidDefinition, InvalidPayload
+from .travel import ON_THE_WAY, needs_text, obstacles, prepared
 
 CONFIG = ConfigDict(
     extra="forbid",
     validate_by_name=True,
     validate_by_alias=True,
-    ser_json_bytes="base64",
-    val_json_bytes="base64",
-    ser_json_inf_nan="strings",
+    **ON_THE_WAY,
 )
 """The pydantic settings of every payload: strict about extra fields, and nothing changes on the way through JSON."""
+
+_CORE = CoreConfig(**ON_THE_WAY)
+LATER = frozenset({"class-not-fully-defined", "undefined-annotation"})
+"""What pydantic says of a type that is defined further down in its module."""
 
 
 class Schema:
@@ -48,16 +52,33 @@ class Schema:
           InvalidDefinition: A field has a type that can't travel.
         """
         try:
-            annotation = self._annotation()
-            adapter = TypeAdapter(annotation)
-            adapter.core_schema  # noqa: B018 (a deferred schema is built here, where its error can be explained)
-        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, NameError) as error:
-            raise InvalidDefinition(f"{self.name}: its payload has no schema: {error}") from error
-        for field, secret in _secrets(annotation):
+            return self._build()
+        except NameError as error:
             raise InvalidDefinition(
-                f"{self.name}: field {field!r} is a {secret}, which would arrive as asterisks; "
-                "pass a reference to the secret, or a plain str if it may be stored."
-            )
+                f"{self.name}: {error}; a payload's types must be known where its module knows them, not inside a function."
+            ) from error
+
+    def check(self) -> None:
+        """Build the schema where the job is declared, unless a type is defined later.
+
+        Raises:
+          InvalidDefinition: A field has a type that can't travel.
+        """
+        with suppress(NameError):
+            self.__dict__["adapter"] = self._build()
+
+    def _build(self) -> TypeAdapter[Any]:
+        try:
+            adapter = TypeAdapter(self._annotation())
+            schema = adapter.core_schema
+        except PydanticUndefinedAnnotation:
+            raise
+        except PydanticUserError as error:
+            if error.code in LATER:
+                raise NameError(error.message) from error
+            raise InvalidDefinition(unfit(self.name, error)) from error
+        for field, reason in obstacles(schema):
+            raise InvalidDefinition(f"{self.name}: field {field!r} {reason}.")
         return adapter
 
     @cached_property
@@ -70,9 +91,15 @@ class Schema:
         return frozenset(self.fields) | frozenset(_python_names(self._annotation()))
 
     @cached_property
+    def _write(self) -> Callable[..., Any]:
+        # Not the adapter's own: models in the payload would follow their own settings, and lose bytes and infinities.
+        return SchemaSerializer(prepared(self.adapter.core_schema), _CORE, _use_prebuilt=False).to_python
+
+    @cached_property
     def _load(self) -> Callable[[Mapping[str, Any]], Any]:
-        validator = self.adapter.validator
-        if _needs_json(self.adapter.core_schema):
+        schema = self.adapter.core_schema
+        validator = SchemaValidator(prepared(schema), _CORE, _use_prebuilt=False)
+        if needs_text(schema):
             return lambda data: validator.validate_json(json.dumps(data))
         return validator.validate_python
 
@@ -88,7 +115,7 @@ class Schema:
         """
         try:
             checked = self.adapter.validate_python(values) if isinstance(values, Mapping) else values
-            dumped: dict[str, Any] = self.adapter.dump_python(checked, mode="json", by_alias=True, warnings="error")
+            dumped: dict[str, Any] = self._write(checked, mode="json", by_alias=True, round_trip=True, warnings="error")
             return dumped
         except ValidationError as error:
             raise InvalidPayload(f"{self.name}: {explain(error)}") from error
@@ -162,18 +189,14 @@ def explain(error: ValidationError) -> str:
     return "; ".join(reasons) + "."
 
 
+def unfit(name: str, error: PydanticUserError) -> str:
+    """Pydantic's refusal of a type, in one line."""
+    return f"{name}: its payload has no schema: {error.message.partition(chr(10))[0]}"
+
+
 def jsonable(value: Any) -> Any:
     """Any value as JSON-safe data, for showing: what can't be written is described."""
     return to_jsonable_python(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings")
-
-
-def _needs_json(schema: Any) -> bool:
-    """Whether a schema must be loaded as JSON text: it holds bytes, base64 there, or is strict, and a date is text."""
-    if isinstance(schema, Mapping):
-        if schema.get("type") == "bytes" or schema.get("strict") is True:
-            return True
-        return any(_needs_json(part) for part in schema.values())
-    return isinstance(schema, list | tuple) and any(_needs_json(part) for part in schema)
 
 
 def _python_names(annotation: Any) -> Iterator[str]:
@@ -182,28 +205,3 @@ def _python_names(annotation: Any) -> Iterator[str]:
 
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _secrets(annotation: Any, path: str = "", seen: frozenset[Any] = frozenset()) -> Iterator[tuple[str, str]]:
-    """The fields, at any depth, whose type hides its value when it is dumped."""
-    if isinstance(annotation, type) and issubclass(annotation, SecretStr | SecretBytes):
-        yield path, annotation.__name__
-        return
-    origin = get_origin(annotation)
-    if getattr(origin, "__name__", "") == "Secret":
-        yield path, "Secret"
-    elif origin is Annotated:
-        yield from _secrets(get_args(annotation)[0], path, seen)
-    elif origin is not None:
-        for part in get_args(annotation):
-            yield from _secrets(part, path, seen)
-    elif annotation not in seen:
-        for field, hint in _hints(annotation):
-            yield from _secrets(hint, f"{path}.{field}".lstrip("."), seen | {annotation})
-
-
-def _hints(annotation: Any) -> Iterator[tuple[str, Any]]:
-    if _is_model(annotation):
-        yield from ((name, field.annotation) for name, field in annotation.model_fields.items())
-    elif isinstance(annotation, type) and "__annotations__" in vars(annotation):
-        yield from get_type_hints(annotation).items()

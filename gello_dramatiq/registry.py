@@ -34,6 +34,7 @@ class Registry:
                 f"Two jobs are called {definition.name!r}: {_place(known)} and {_place(definition)}. "
                 'Give one of them another name: @queueable(name="…") or class X(Queueable, name="…").'
             )
+        definition.schema.adapter  # noqa: B018 (what can't travel is refused here at the latest, not at the first push)
         return definition
 
     def get(self, name: str) -> Definition:

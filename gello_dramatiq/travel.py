@@ -1,0 +1,126 @@
+"""What a payload's schema needs so that nothing changes on the way through JSON, and what can't make that way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+Node = Any
+"""A part of pydantic's core schema: dicts and lists."""
+
+ON_THE_WAY = {"ser_json_bytes": "base64", "val_json_bytes": "base64", "ser_json_inf_nan": "strings"}
+"""How values are written, whatever a model inside the payload says for itself."""
+
+_HOLDERS = frozenset({"model", "dataclass", "typed-dict"})
+_ASIDE = frozenset({"computed_fields", "definitions", "metadata", "serialization"})
+_NO_KEYS = frozenset({"tuple", "list", "set", "frozenset", "dict", "nullable", "none", *_HOLDERS})
+
+
+def prepared(node: Node) -> Node:
+    """The schema with `ON_THE_WAY` in all of its models."""
+    if isinstance(node, Mapping):
+        copy = {key: prepared(value) for key, value in node.items()}
+        if node.get("type") in _HOLDERS:
+            copy["config"] = {**(node.get("config") or {}), **ON_THE_WAY}
+        return copy
+    return [prepared(part) for part in node] if isinstance(node, list) else node
+
+
+def needs_text(node: Node) -> bool:
+    """Whether a payload must be loaded from JSON text.
+
+    Only there pydantic reads bytes from base64, strict types and literals of enums from what JSON has, and tells the
+    members of a union apart by how they are written.
+    """
+    if isinstance(node, Mapping):
+        kind = node.get("type")
+        if kind in ("bytes", "union", "tagged-union") or node.get("strict") is True:
+            return True
+        if kind == "literal" and any(isinstance(value, Enum) for value in node["expected"]):
+            return True
+        return any(needs_text(part) for part in node.values())
+    return isinstance(node, list | tuple) and any(needs_text(part) for part in node)
+
+
+def obstacles(schema: Node) -> Iterator[tuple[str, str]]:
+    """The fields, at any depth, whose values wouldn't arrive as they were pushed, each with the reason and the fix."""
+    known = {each["ref"]: each for each in schema.get("definitions", ())}
+    yield from _Walk(known).over(schema, "", by_name=False)
+
+
+class _Walk:
+    """One walk over a core schema; a model that holds itself is entered once."""
+
+    def __init__(self, known: Mapping[str, Node]) -> None:
+        self._known = known
+        self._seen: set[str] = set()
+
+    def over(self, node: Node, path: str, *, by_name: bool) -> Iterator[tuple[str, str]]:
+        if isinstance(node, list | tuple):
+            for part in node:
+                yield from self.over(part, path, by_name=by_name)
+            return
+        if not isinstance(node, Mapping):
+            return
+        if node.get("type") == "definition-ref":
+            if node["schema_ref"] not in self._seen:
+                self._seen.add(node["schema_ref"])
+                yield from self.over(self._known[node["schema_ref"]], path, by_name=False)
+            return
+        if _is_secret(node):
+            yield path, "is a secret and would arrive as asterisks; push a reference, or a str if it may be stored"
+            return
+        if node.get("type") == "dict" and self._kind(node.get("keys_schema")) in _NO_KEYS:
+            yield path, "is a dict whose keys can't be JSON's, which are texts; make it a list of pairs"
+        if node.get("type") in _HOLDERS:
+            by_name = bool((node.get("config") or {}).get("validate_by_name"))
+        for key, part in node.items():
+            if key == "fields":
+                yield from self._fields(part, path, by_name)
+            elif key not in _ASIDE:
+                yield from self.over(part, path, by_name=by_name)
+
+    def _fields(self, fields: Node, path: str, by_name: bool) -> Iterator[tuple[str, str]]:
+        named = (
+            fields.items()
+            if isinstance(fields, Mapping)
+            else ((f["name"], f) for f in fields if isinstance(f, Mapping))
+        )
+        for name, field in named:
+            here = f"{path}.{name}".lstrip(".")
+            if reason := _lost(name, field, by_name):
+                yield here, reason
+            yield from self.over(field["schema"], here, by_name=by_name)
+
+    def _kind(self, node: Node) -> str | None:
+        """The type of a dict's keys, under the validators around it."""
+        while isinstance(node, Mapping):
+            if node["type"] == "definition-ref":
+                node = self._known[node["schema_ref"]]
+            elif node["type"].startswith("function-") and "schema" in node:
+                node = node["schema"]
+            else:
+                return str(node["type"])
+        return None
+
+
+def _is_secret(node: Mapping[str, Any]) -> bool:
+    how = node.get("serialization") or {}
+    return getattr(how.get("function"), "__name__", "").startswith("_serialize_secret")
+
+
+def _lost(name: str, field: Mapping[str, Any], by_name: bool) -> str | None:
+    """Why a field itself doesn't arrive, whatever its type."""
+    if field.get("serialization_exclude"):
+        return "has exclude=True and would never arrive; leave that out"
+    written, read = field.get("serialization_alias", name), field.get("validation_alias", name)
+    # One alias, or the paths that are tried; a path is a list of keys.
+    names = {read} if isinstance(read, str) else {path[0] for path in read if isinstance(path, list) and len(path) == 1}
+    if by_name:
+        names.add(name)
+    if written in names:
+        return None
+    return (
+        f"is written as {written!r} and read as {' or '.join(map(repr, sorted(names)))}; give it one alias=… for both"
+    )

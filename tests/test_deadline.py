@@ -1,0 +1,121 @@
+"""The deadline: it hits the handler, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from gello_dramatiq import deadline
+from gello_dramatiq.deadline import Watchdog
+from gello_dramatiq.errors import JobTimeout
+
+
+@pytest.fixture
+def watchdog() -> Any:
+    made = Watchdog()
+    yield made
+    made.stop()
+
+
+def test_a_handler_that_returns_in_time_returns_its_result(watchdog: Watchdog) -> None:
+    assert watchdog.call(5, lambda n: n + 1, 41) == 42
+
+
+def test_a_handler_past_its_deadline_is_interrupted_where_it_is(watchdog: Watchdog) -> None:
+    def endless(_: Any) -> None:
+        while True:
+            time.sleep(0.001)
+
+    began = time.monotonic()
+    with pytest.raises(JobTimeout, match=r"0:00:00\.1") as raised:
+        watchdog.call(0.1, endless, None)
+    assert 0.1 <= time.monotonic() - began < 0.5
+    assert any(entry.name == "endless" for entry in raised.traceback), "the traceback shows where it was stuck"
+
+
+def test_an_error_of_the_handler_comes_through_and_disarms(watchdog: Watchdog) -> None:
+    with pytest.raises(ZeroDivisionError):
+        watchdog.call(0.1, lambda n: n / 0, 1)
+    time.sleep(0.3)
+
+
+def test_except_exception_in_a_handler_does_not_swallow_the_deadline(watchdog: Watchdog) -> None:
+    def stubborn(_: Any) -> None:
+        while True:
+            try:
+                time.sleep(0.001)
+            except Exception:  # noqa: BLE001, S110 (what users write)
+                pass
+
+    with pytest.raises(JobTimeout):
+        watchdog.call(0.1, stubborn, None)
+
+
+def test_the_watchdog_starts_again_after_it_was_stopped(watchdog: Watchdog) -> None:
+    watchdog.call(1, lambda _: None, None)
+    watchdog.stop()
+    with pytest.raises(JobTimeout):
+        watchdog.call(0.05, lambda _: [time.sleep(0.001) for _ in range(10_000)], None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["sleeps", "spins", "calls"])
+def test_at_the_edge_no_interrupt_escapes_no_thread_dies_and_no_lock_stays_held(
+    style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handlers that end within a millisecond of their deadline, thousands of times: the races are all in here."""
+    watchdog = Watchdog()
+    outcomes: Counter[str] = Counter()
+    lock = threading.Lock()
+    rounds = 800
+
+    def handler(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        if style == "sleeps":
+            time.sleep(seconds)
+        while time.monotonic() < until:
+            if style == "calls":
+                str(until)
+
+    def one(number: int) -> str:
+        seconds = 0.004 + (number % 16 - 8) / 10_000
+        try:
+            watchdog.call(0.004, handler, seconds)
+        except JobTimeout:
+            return "timeout"
+        return "returned"
+
+    def thread() -> None:
+        for number in range(rounds):
+            try:
+                result = one(number)
+                # An interrupt that escaped would land here, in code that is none of the handler's.
+                for _ in range(50):
+                    str(number)
+            except BaseException as error:  # noqa: BLE001 (that is what the test is about)
+                result = f"escaped {type(error).__name__}"
+            with lock:
+                outcomes[result] += 1
+
+    # Threads change often, and the watchdog looks often: both make the races that are wanted.
+    monkeypatch.setattr(deadline, "TICK", 0.0003)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0001)
+    try:
+        threads = [threading.Thread(target=thread) for _ in range(2)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert outcomes["timeout"] + outcomes["returned"] == 2 * rounds, outcomes
+    assert outcomes["timeout"] > 100, "the edge was met"
+    assert watchdog._lock.acquire(timeout=1), "the lock is free"
+    watchdog._lock.release()
+    watchdog.stop()

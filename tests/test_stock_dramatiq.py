@@ -1,0 +1,227 @@
+"""Gello beside stock Dramatiq: its launcher, its actors, its producers, its brokers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from dramatiq.middleware import AgeLimit, Retries, TimeLimit
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.errors import DatabaseUnavailable
+from gello_dramatiq.retries import JobRetries
+from tests.contracts.conftest import wait_for
+
+URLS = ["memory://", "sqlite"]
+
+
+@pytest.fixture(params=URLS)
+def gello(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    made = Gello(request.param if request.param != "sqlite" else f"sqlite:///{tmp_path / 'gello.db'}")
+    yield made
+    made.close()
+
+
+def test_dramatiqs_own_worker_works_our_brokers(gello: Gello) -> None:
+    ran: list[int] = []
+
+    @queueable(queue="emails", max_attempts=2, retry_after=0)
+    def send(n: int) -> None:
+        ran.append(n)
+        if n == 3:
+            raise ValueError
+
+    gello.admit(send)
+    gello.queue.bulk([send.job(n) for n in range(20)])
+    gello.broker.emit_after("process_boot")
+    worker = dramatiq.Worker(gello.broker, worker_threads=4, worker_timeout=50)
+    worker.start()
+    try:
+        wait_for(lambda: gello.failed.count() == 1 and len(ran) == 21)
+    finally:
+        worker.stop()
+    assert gello.queue.size("emails", state="reserved") == 0
+
+
+def test_dramatiqs_worker_gives_back_what_it_did_not_start(gello: Gello) -> None:
+    let_go = threading.Event()
+    ran: list[int] = []
+
+    @queueable
+    def hold(n: int) -> None:
+        ran.append(n)
+        let_go.wait(10)
+
+    gello.admit(hold)
+    gello.queue.bulk([hold.job(n) for n in range(6)])
+    worker = dramatiq.Worker(gello.broker, worker_threads=2, worker_timeout=50)
+    worker.start()
+    wait_for(lambda: len(ran) == 2)
+    threading.Timer(0.3, let_go.set).start()
+    worker.stop()
+    assert gello.queue.size() + len(ran) == 6
+    assert gello.queue.size(state="reserved") == 0
+
+
+def test_a_stock_actor_on_our_broker_keeps_stock_retries_time_limit_and_age_limit(gello: Gello) -> None:
+    ran: list[str] = []
+
+    @dramatiq.actor(broker=gello.broker, max_retries=1, min_backoff=10, max_backoff=20)
+    def flaky() -> None:
+        ran.append("flaky")
+        raise ValueError("stock")
+
+    @dramatiq.actor(broker=gello.broker, max_retries=0, time_limit=200)
+    def endless() -> None:
+        ran.append("endless")
+        while True:
+            time.sleep(0.01)
+
+    @dramatiq.actor(broker=gello.broker, max_age=1)
+    def old() -> None:
+        ran.append("old")
+
+    kinds = [type(middleware) for middleware in gello.broker.middleware]
+    assert kinds[-1] is TimeLimit, "armed last, disarmed first"
+    assert AgeLimit in kinds
+    flaky.send()
+    endless.send()
+    old.send_with_options(delay=100)
+    worker = gello.worker(concurrency=3)
+    worker.start()
+    wait_for(lambda: gello.failed.count() == 3, 10)
+    worker.stop()
+    assert sorted(ran) == ["endless", "flaky", "flaky"]
+    reasons = {failed.name: (failed.reason, failed.exception.partition(":")[0]) for failed in gello.failed.all()}
+    assert reasons["flaky"] == ("error", "ValueError")
+    assert reasons["endless"][1] == "TimeLimitExceeded"
+    assert reasons["old"][0] == "expired"
+
+
+def test_a_stock_retry_whose_enqueue_fails_is_not_lost(gello: Gello, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+
+    @dramatiq.actor(broker=gello.broker, max_retries=3, min_backoff=10, max_backoff=20)
+    def flaky() -> None:
+        ran.append(1)
+        raise ValueError
+
+    flaky.send()
+    put = gello.broker.put  # type: ignore[attr-defined]
+
+    def away(messages: Any) -> None:
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr(gello.broker, "put", away)
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: gello.queue.size(state="delayed") == 1)
+    monkeypatch.setattr(gello.broker, "put", put)
+    worker.stop()
+    assert ran == [1]
+
+
+def test_a_stock_producer_pushes_to_a_gello_job_with_a_delay(gello: Gello) -> None:
+    ran: list[float] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(time.time())
+
+    gello.admit(work)
+    message: dramatiq.Message[Any] = dramatiq.Message("default", "work", (), {"n": 1}, {})
+    began = time.time()
+    gello.broker.enqueue(message, delay=200)
+    with_eta: dramatiq.Message[Any] = dramatiq.Message("default", "work", (), {"n": 2}, {"eta": int(time.time() * 1000) + 200})
+    gello.broker.enqueue(with_eta)
+    worker = gello.worker()
+    worker.start()
+    wait_for(lambda: len(ran) == 2)
+    worker.stop()
+    assert min(ran) - began >= 0.2
+
+
+def test_handing_a_stock_broker_replaces_its_retries_in_place_and_keeps_their_settings() -> None:
+    broker = StubBroker()
+    before = [type(middleware) for middleware in broker.middleware]
+    (retries,) = [m for m in broker.middleware if type(m) is Retries]
+    retries.max_retries = 5
+    Gello(broker=broker)
+    after = [type(middleware) for middleware in broker.middleware]
+    assert [kind for kind in after if kind.__name__ != "KeepFailedJobs"] == [
+        JobRetries if kind is Retries else kind for kind in before
+    ]
+    (ours,) = [m for m in broker.middleware if isinstance(m, JobRetries)]
+    assert ours.max_retries == 5
+    assert after.index(JobRetries) > [kind.__name__ for kind in after].index("KeepFailedJobs")
+
+
+def test_on_a_stock_broker_a_retry_that_cannot_be_enqueued_is_kept_as_failed() -> None:
+    broker = StubBroker()
+
+    @queueable(max_attempts=5, retry_after="10ms")
+    def flaky() -> None:
+        raise ValueError("first")
+
+    gello = Gello(broker=broker, jobs=[flaky])
+    gello.queue.push(flaky)
+    enqueue = broker.enqueue
+
+    def away(message: Any, *, delay: int | None = None) -> Any:
+        raise ConnectionError("away")
+
+    broker.enqueue = away  # type: ignore[method-assign]
+    worker = gello.worker()
+    worker.worker_timeout = 50
+    worker.start()
+    wait_for(lambda: gello.failed.count() == 1)
+    broker.enqueue = enqueue  # type: ignore[method-assign]
+    worker.stop()
+    assert gello.failed.all()[0].exception == "ValueError: first"
+
+
+def test_on_a_stock_broker_an_unknown_name_is_kept_as_failed() -> None:
+    broker = StubBroker()
+    gello = Gello(broker=broker)
+    broker.declare_queue("default")
+    broker.enqueue(dramatiq.Message("default", "unheard", (), {"n": 1}, {}))
+    worker = gello.worker()
+    worker.worker_timeout = 50
+    worker.start()
+    wait_for(lambda: gello.failed.count() == 1)
+    worker.stop()
+    assert (gello.failed.all()[0].name, gello.failed.all()[0].payload) == ("unheard", {"n": 1})
+
+
+@pytest.mark.slow
+def test_the_dramatiq_command_works_a_gello_app(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from gello_dramatiq import Gello, queueable\n"
+        "@queueable\n"
+        "def sell(n: int) -> None:\n"
+        "    open(f'sold-{n}', 'w').close()\n"
+        f"gello = Gello('sqlite:///{tmp_path}/shop.db', jobs=[sell])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+    push = "import shop; [shop.sell.push(n) for n in range(5)]"
+    subprocess.run([sys.executable, "-c", push], cwd=tmp_path, env=environment, check=True)
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "dramatiq", "shop:gello.broker", "-p", "1", "-t", "2", "--skip-logging"],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: len(list(tmp_path.glob("sold-*"))) == 5, 20)
+    finally:
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(20) == 0

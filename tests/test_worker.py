@@ -1,0 +1,209 @@
+"""The worker in process: start, run, stop, pause, status, limits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gello_dramatiq import Gello, WorkerOptions, current_job, queueable
+from gello_dramatiq.errors import InvalidDefinition, InvalidDuration, InvalidQueueName, InvalidSetting, Unsupported
+from tests.contracts.conftest import wait_for
+
+
+@queueable(max_attempts=1)
+def work(n: int = 0) -> None:
+    if n < 0:
+        raise ValueError(n)
+
+
+def test_status_counts_what_was_processed_and_failed_and_names_what_runs() -> None:
+    let_go = threading.Event()
+
+    @queueable
+    def hold() -> None:
+        let_go.wait(10)
+
+    gello = Gello("memory://", jobs=[work, hold])
+    worker = gello.worker(concurrency=2)
+    assert worker.status().state == "stopped"
+    assert worker.status().started_at is None
+    worker.start()
+    worker.start()
+    assert len(worker.workers) == 2, "a second start changes nothing"
+    gello.queue.bulk([work.job(n) for n in (1, 2, -3)])
+    held = gello.queue.push(hold)
+    wait_for(lambda: worker.status().processed == 3 and bool(worker.status().current_jobs))
+    status = worker.status()
+    assert (status.state, status.failed) == ("running", 1)
+    assert [(job.id, job.name, job.attempt) for job in status.current_jobs] == [(held.id, "hold", 1)]
+    assert status.uptime > timedelta(0)
+    assert status.memory > 10_000_000
+    let_go.set()
+    worker.stop()
+    assert (worker.status().state, worker.status().failed) == ("stopped", 1)
+
+
+def test_run_ends_when_the_queue_is_empty() -> None:
+    gello = Gello("memory://", jobs=[work])
+    gello.queue.bulk([work.job(n) for n in range(50)])
+    assert gello.worker(stop_when_empty=True).run() == 0
+    assert gello.queue.size() == 0
+
+
+def test_a_worker_can_be_started_again() -> None:
+    gello = Gello("memory://", jobs=[work])
+    worker = gello.worker(stop_when_empty=True)
+    for _ in range(3):
+        gello.queue.push(work)
+        assert worker.run() == 0
+    assert gello.queue.size() == 0
+
+
+def test_run_ends_after_max_jobs_and_gives_the_rest_back() -> None:
+    gello = Gello("memory://", jobs=[work])
+
+    @queueable
+    def slow() -> None:
+        time.sleep(0.02)
+
+    gello.admit(slow)
+    gello.queue.bulk([slow.job() for _ in range(100)])
+    assert gello.worker(max_jobs=5, concurrency=1).run() == 0
+    assert 80 <= gello.queue.size() <= 95
+
+
+def test_run_ends_after_max_time() -> None:
+    gello = Gello("memory://", jobs=[work])
+    began = time.monotonic()
+    gello.worker(max_time="0.2s").run()
+    assert 0.2 <= time.monotonic() - began < 2
+
+
+def test_run_is_ended_by_stop_from_another_thread() -> None:
+    gello = Gello("memory://", jobs=[work])
+    worker = gello.worker()
+    threading.Timer(0.2, worker.stop).start()
+    assert worker.run() == 0
+    wait_for(lambda: worker.status().state == "stopped")
+
+
+def test_a_signal_ends_run_and_the_handlers_of_before_come_back() -> None:
+    gello = Gello("memory://", jobs=[work])
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert gello.worker().run() == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_dead_worker_thread_ends_the_run_with_1(caplog: pytest.LogCaptureFixture) -> None:
+    gello = Gello("memory://", jobs=[work])
+    worker = gello.worker(concurrency=2)
+
+    def die() -> None:
+        wait_for(lambda: len(worker.workers) == 2)
+        worker.workers[0].running = False
+
+    threading.Thread(target=die).start()
+    assert worker.run() == 1
+    assert "worker thread(s) died" in caplog.text
+
+
+def test_flags_of_a_worker_stand_below_the_definition_and_above_the_settings() -> None:
+    seen: dict[str, Any] = {}
+
+    @queueable
+    def silent() -> None:
+        seen["silent"] = current_job().max_attempts
+
+    @queueable(max_attempts=7)
+    def firm() -> None:
+        seen["firm"] = current_job().max_attempts
+
+    gello = Gello("memory://", jobs=[silent, firm], max_tries=2)
+    gello.queue.push(silent)
+    gello.queue.push(firm)
+    gello.worker(stop_when_empty=True, tries=5).run()
+    assert seen == {"silent": 5, "firm": 7}
+    gello.queue.push(silent)
+    gello.queue.push(firm.with_options(max_attempts=9).job())
+    gello.worker(stop_when_empty=True).run()
+    assert seen == {"silent": 2, "firm": 9}
+
+
+def test_stop_returns_within_its_deadline_though_a_job_does_not_end() -> None:
+    let_go = threading.Event()
+
+    @queueable
+    def hold() -> None:
+        let_go.wait(20)
+
+    gello = Gello("memory://", jobs=[hold])
+    gello.queue.bulk([hold.job() for _ in range(4)])
+    worker = gello.worker(concurrency=4)
+    worker.start()
+    wait_for(lambda: gello.queue.size(state="reserved") == 4)
+    began = time.monotonic()
+    worker.stop(timeout=0.5)
+    assert time.monotonic() - began < 2
+    assert gello.queue.size() == 4, "what still ran is back, without an attempt"
+    let_go.set()
+
+
+def test_100_000_delayed_jobs_are_not_held_by_the_worker() -> None:
+    gello = Gello("memory://", jobs=[work])
+    worker = gello.worker()
+    worker.start()
+    gello.queue.bulk([work.job(n) for n in range(1000)], delay="1h")
+    time.sleep(0.2)
+    broker: Any = gello.broker
+    assert broker.coordinator.held == set()
+    assert gello.queue.size(state="delayed") == 1000
+    worker.stop()
+
+
+def test_the_sync_broker_has_nothing_to_work() -> None:
+    with pytest.raises(Unsupported, match="inside `push`"):
+        Gello("sync://").worker()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"concurrency": 0}, InvalidSetting, "concurrency=0"),
+        ({"max_jobs": 0}, InvalidSetting, "max_jobs=0"),
+        ({"queues": "emails"}, InvalidSetting, r"queues=\['emails'\]"),
+        ({"queues": ["no good"]}, InvalidQueueName, "no good"),
+        ({"tries": 0}, InvalidDefinition, "max_attempts=0"),
+        ({"grace": "-1s"}, InvalidDuration, "-1s"),
+        ({"timeout": "soon"}, InvalidDuration, "soon"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_with_their_name(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        Gello("memory://").worker(**options).run()
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        WorkerOptions().concurrency = 3  # type: ignore[misc]
+
+
+def test_a_listener_of_the_log_sees_one_line_for_each_outcome(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gello.jobs")
+    gello = Gello("memory://", jobs=[work])
+    gello.queue.push(work, 1)
+    gello.queue.push(work, -1)
+    gello.worker(stop_when_empty=True, concurrency=1).run()
+    lines = [record.getMessage() for record in caplog.records if record.name == "gello.jobs"]
+    assert len(lines) == 2
+    assert " done in " in lines[0]
+    assert lines[1].endswith("failed on attempt 1 of 1 (error): ValueError: -1")
