@@ -132,7 +132,7 @@ def read_url(url: str) -> URL:
         read.get_dialect()
     except ArgumentError:
         raise InvalidSetting(
-            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db, or postgresql+psycopg://user@host/name."
+            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db or postgresql+psycopg://user@host/db."
         ) from None
     except (NoSuchModuleError, ImportError) as error:
         raise InvalidSetting(f"{mask(url)}: {error}") from None
@@ -142,7 +142,7 @@ def read_url(url: str) -> URL:
                 f"{url}: an SQLite database in memory is lost with its process, and each connection would have its own; "
                 "name a file (sqlite:///gello.db), or use memory://."
             )
-        folder = Path(str(read.database)).parent
+        folder = Path(str(read.database).removeprefix("file:")).parent
         if not folder.is_dir():
             raise InvalidSetting(f"{url}: there is no folder {str(folder)!r}; create it, or name another file.")
     return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -79,5 +80,6 @@ def test_the_report_is_a_class_and_arrives(server: MailServer, gello: Gello) -> 
 
 
 def test_a_bad_row_is_refused_at_push(gello: Gello) -> None:
+    row: dict[str, Any] = {"user_id": "seven", "email": "ann@example.com", "name": "Ann"}
     with pytest.raises(InvalidPayload, match="user_id"):
-        jobs.send_welcome_email.push(user_id="seven", email="ann@example.com", name="Ann")
+        jobs.send_welcome_email.push(**row)

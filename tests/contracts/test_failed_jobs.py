@@ -1,0 +1,237 @@
+"""Failed jobs: one contract over the stores, and retrying by generation over the brokers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dramatiq import Message
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.database.engine import Database
+from gello_dramatiq.errors import FailedJobNotFound, InvalidPayload
+from gello_dramatiq.failed_jobs.memory import MemoryFailedJobs
+from gello_dramatiq.failed_jobs.record import FailedJob, FailedJobStore, Filter
+from gello_dramatiq.failed_jobs.sql import SqlFailedJobs
+from gello_dramatiq.outcome import Reason
+from tests.contracts.conftest import Bench, on
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FailedJobStore]:
+    if request.param == "memory":
+        yield MemoryFailedJobs()
+        return
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    yield SqlFailedJobs(database)
+    database.close()
+
+
+def failed(id: str, **said: Any) -> FailedJob:
+    name = said.pop("name", "send")
+    payload = said.pop("payload", {"user_id": 7})
+    queue = said.pop("queue", "emails")
+    message: Message[Any] = Message(queue, name, (), payload, {"gello": {"attempts": 3, "priority": 4}}, id)
+    known: dict[str, Any] = {
+        "reason": Reason.ERROR,
+        "exception": "ValueError: no",
+        "traceback": "Traceback …\nValueError: no",
+        "attempts": ({"attempt": 1, "error": "ValueError: no", "started_at": 1, "seconds": 0.5},),
+        "failed_at": NOW,
+        "message": message.encode(),
+    }
+    return FailedJob(id, queue, name, **{**known, **said})
+
+
+def test_what_is_added_is_found_whole(store: FailedJobStore) -> None:
+    job = failed("a", exception="é — 日本 🙂", payload={"text": "ß"})
+    store.add(job)
+    assert store.find("a") == job
+    assert store.find("b") is None
+
+
+def test_adding_again_for_the_same_id_replaces(store: FailedJobStore) -> None:
+    store.add(failed("a", exception="first"))
+    store.add(failed("a", exception="second"))
+    assert [job.exception for job in store.all(Filter(), None, 0)] == ["second"]
+
+
+def test_all_gives_pages_newest_first(store: FailedJobStore) -> None:
+    for n in range(10):
+        store.add(failed(f"job-{n}", failed_at=NOW + timedelta(seconds=n)))
+    assert [job.id for job in store.all(Filter(), 3, 0)] == ["job-9", "job-8", "job-7"]
+    assert [job.id for job in store.all(Filter(), 3, 8)] == ["job-1", "job-0"]
+    assert len(store.all(Filter(), None, 0)) == 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        (Filter(), ["a", "b", "c", "d"]),
+        (Filter(queue="reports"), ["b"]),
+        (Filter(name="Report"), ["b"]),
+        (Filter(reason="timeout"), ["c"]),
+        (Filter(since=NOW), ["a", "b", "c"]),
+        (Filter(before=NOW), ["d"]),
+        (Filter(text="VALUEERROR"), ["a", "b", "d"]),
+        (Filter(text="100%"), ["c"]),
+        (Filter(text="_"), ["a", "b", "c"]),
+        (Filter(text="zoë"), ["d"]),
+        (Filter(queue="emails", text="late"), ["c"]),
+        (Filter(text="nowhere"), []),
+    ],
+    ids=str,
+)
+def test_filters_find_by_queue_name_reason_time_and_text(
+    store: FailedJobStore, wanted: Filter, ids: list[str]
+) -> None:
+    store.add(failed("a"))
+    store.add(failed("b", queue="reports", name="Report"))
+    store.add(failed("c", reason=Reason.TIMEOUT, exception="JobTimeout: late, 100% over", traceback=""))
+    store.add(failed("d", failed_at=NOW - timedelta(days=8), payload={"name": "zoë"}))
+    assert sorted(job.id for job in store.all(wanted, None, 0)) == ids
+    assert store.count(wanted) == len(ids)
+    assert store.prune(wanted) == len(ids)
+    assert store.count(Filter()) == 4 - len(ids)
+
+
+def test_forget_drops_one_and_with_a_generation_only_that_failure(store: FailedJobStore) -> None:
+    first = failed("a")
+    store.add(first)
+    store.add(failed("a"))
+    assert not store.forget("a", first.generation)
+    assert store.find("a") is not None
+    assert store.forget("a")
+    assert not store.forget("a")
+
+
+def test_prune_of_thousands_drops_them_all(store: FailedJobStore) -> None:
+    for n in range(2100):
+        store.add(failed(str(n)))
+    assert store.prune(Filter(queue="emails")) == 2100
+
+
+BROKERS = ("memory", "sqlite")
+
+
+@on(*BROKERS)
+def test_a_retried_job_starts_afresh_with_the_payload_and_options_of_the_original_push(bench: Bench) -> None:
+    ran: list[tuple[int, str]] = []
+    broken = threading.Event()
+    broken.set()
+
+    @queueable(max_attempts=2, retry_after=0)
+    def work(n: int, name: str) -> None:
+        ran.append((n, name))
+        if broken.is_set():
+            raise ValueError
+
+    app = bench.app(work)
+    job = work.with_options(priority=5, queue="special").push(7, "Ann")
+    app.worker(stop_when_empty=True).run()
+    (kept,) = app.failed.all()
+    assert (kept.id, kept.options) == (job.id, {"gello": {"priority": 5}})
+    app.failed.retry(job.id)
+    assert app.failed.count() == 0
+    assert app.queue.size("special") == 1
+    broken.clear()
+    app.worker(stop_when_empty=True).run()
+    assert ran == [(7, "Ann")] * 3
+    assert app.failed.count() == 0
+
+
+@on(*BROKERS)
+def test_a_job_that_fails_again_after_its_retry_has_all_its_attempts_and_a_new_row(bench: Bench) -> None:
+    @queueable(max_attempts=2, retry_after=0)
+    def work() -> None:
+        raise ValueError
+
+    app = bench.app(work)
+    work.push()
+    app.worker(stop_when_empty=True).run()
+    (first,) = app.failed.all()
+    app.failed.retry(first.id)
+    app.worker(stop_when_empty=True).run()
+    (second,) = app.failed.all()
+    assert second.id == first.id
+    assert second.generation != first.generation
+    assert [each["attempt"] for each in second.attempts] == [1, 2]
+
+
+@on("sqlite")
+def test_eight_processes_that_retry_the_same_jobs_put_each_back_once(bench: Bench) -> None:
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        raise ValueError(n)
+
+    app = bench.app(work)
+    app.queue.bulk([work.job(n) for n in range(40)])
+    app.worker(stop_when_empty=True).run()
+    assert app.failed.count() == 40
+    retried: list[int] = []
+    apps = [Gello(bench.url, jobs=[work]) for _ in range(8)]
+    threads = [threading.Thread(target=lambda each=each: retried.append(each.failed.retry_all())) for each in apps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(retried) == 40
+    assert app.queue.size() == 40
+    assert app.failed.count() == 0
+    for each in apps:
+        each.close()
+
+
+@on(*BROKERS)
+def test_retry_all_takes_filters_and_leaves_what_cannot_be_decoded(bench: Bench) -> None:
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        raise ValueError(f"number {n}")
+
+    app = bench.app(work)
+    app.queue.bulk([work.job(n) for n in range(3)])
+    app.worker(stop_when_empty=True).run()
+    app.failed.store.add(failed("garbage", message=b"\xff", exception="number 9"))
+    assert app.failed.retry_all(text="number 1") == 1
+    assert app.failed.retry_all() == 2
+    assert [job.id for job in app.failed.all()] == ["garbage"]
+    with pytest.raises(InvalidPayload, match="can't be decoded"):
+        app.failed.retry("garbage")
+    assert app.failed.find("garbage").options == {}
+
+
+@on(*BROKERS)
+def test_forget_flush_prune_and_count(bench: Bench) -> None:
+    app = bench.app()
+    for n in range(4):
+        app.failed.store.add(failed(f"job-{n}", failed_at=datetime.now(UTC) - timedelta(days=n)))
+    app.failed.forget("job-0")
+    with pytest.raises(FailedJobNotFound, match="job-0"):
+        app.failed.forget("job-0")
+    with pytest.raises(FailedJobNotFound, match="gello failed"):
+        app.failed.find("job-0")
+    assert app.failed.prune("2d") == 2
+    assert app.failed.count() == 1
+    assert app.failed.flush(queue="reports") == 0
+    assert app.failed.flush() == 1
+
+
+def test_a_failure_in_another_database_than_the_jobs_is_written_before_the_job_is_given_up(tmp_path: Path) -> None:
+    @queueable(max_attempts=1)
+    def work() -> None:
+        raise ValueError
+
+    app = Gello(f"sqlite:///{tmp_path / 'jobs.db'}", database=f"sqlite:///{tmp_path / 'memory.db'}", jobs=[work])
+    app.queue.push(work)
+    app.worker(stop_when_empty=True).run()
+    assert app.failed.count() == 1
+    assert app.queue.size(state="reserved") == 0
+    app.failed.retry_all()
+    assert (app.failed.count(), app.queue.size()) == (0, 1)
+    app.close()

@@ -1,0 +1,289 @@
+"""The database room: its errors in words, its migrator, its plans."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.brokers.database.sqlite import SQLite
+from gello_dramatiq.database.engine import Database, mask
+from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
+from gello_dramatiq.database.tables import metadata, tables
+from gello_dramatiq.errors import DatabaseUnavailable, InvalidSetting, TablesMissing
+
+
+@queueable
+def work(n: int = 0) -> None: ...
+
+
+def test_sqlite_installs_itself_at_first_use_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "gello.db"
+    gello = Gello(f"sqlite:///{path}", jobs=[work])
+    assert not path.exists(), "making an app opens nothing"
+    gello.queue.push(work, 1)
+    assert path.exists()
+    assert gello.queue.size() == 1
+    gello.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "is no database URL"),
+        ("sqlite://", "in memory is lost"),
+        ("sqlite:///:memory:", "in memory is lost"),
+        ("sqlite:////no/such/folder/gello.db", "there is no folder '/no/such/folder'"),
+        ("nosuch://host/db", "nosuch"),
+        ("postgresql+psycopg://ann:secret@host/db", "ann:\\*\\*\\*@host|psycopg"),
+        ("redis://localhost", "redis:// comes in a later version"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_words_without_its_password(url: str, says: str) -> None:
+    with pytest.raises(Exception, match=says) as raised:
+        Gello(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_password_is_masked_wherever_it_stands() -> None:
+    assert mask("amqp://ann:secret@host/vhost") == "amqp://ann:***@host/vhost"
+    assert mask("not a url") == "not a url"
+    assert mask("redis://host") == "redis://host"
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("These are my notes, and they are no database at all. " * 20)
+    before = path.read_bytes()
+    with pytest.raises(DatabaseUnavailable, match=r"notes\.txt is a file, but no SQLite database"):
+        Gello(f"sqlite:///{path}").queue.push(work)
+    assert path.read_bytes() == before
+
+
+def test_a_read_only_database_says_that_it_cannot_be_written(tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    gello.queue.push(work)
+    gello.close()
+    read_only = Gello(f"sqlite:///file:{tmp_path / 'gello.db'}?mode=ro&uri=true", jobs=[work])
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        read_only.queue.push(work)
+    read_only.close()
+
+
+def test_tables_that_were_dropped_are_named_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    gello.queue.push(work)
+    with sqlite3.connect(tmp_path / "gello.db") as connection:
+        connection.execute("DROP TABLE queue_jobs")
+    with pytest.raises(TablesMissing, match="gello db install"):
+        gello.queue.push(work)
+    gello.close()
+
+
+def test_tables_that_are_newer_than_the_code_are_refused(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    Migrator(database).install()
+    with database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO queue_migrations VALUES (99, 0)")
+    with pytest.raises(DatabaseUnavailable, match="version 99, this Gello knows 1; upgrade Gello"):
+        Migrator(database).install()
+    database.close()
+
+
+def test_the_migrator_applies_each_version_once_and_in_order(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    applied: list[int] = []
+
+    def second(connection: Any, tables: Any) -> None:
+        applied.append(2)
+        connection.exec_driver_sql("ALTER TABLE queue_jobs ADD COLUMN note TEXT")
+
+    assert Migrator(database).status().version == 0
+    assert [each.version for each in Migrator(database).install()] == [1]
+    newer = Migrator(database, (*MIGRATIONS, Migration(2, "a note", second)))
+    assert [each.version for each in newer.status().pending] == [2]
+    assert [each.version for each in newer.install()] == [2]
+    assert newer.install() == []
+    assert applied == [2]
+    database.close()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    Migrator(database).install()
+
+    def broken(connection: Any, tables: Any) -> None:
+        connection.exec_driver_sql("ALTER TABLE queue_jobs ADD COLUMN half TEXT")
+        raise RuntimeError("no further")
+
+    newer = Migrator(database, (*MIGRATIONS, Migration(2, "half a step", broken)))
+    with pytest.raises(RuntimeError, match="no further"):
+        newer.install()
+    assert newer.status().version == 1
+    assert "half" not in {column["name"] for column in inspect(database.engine).get_columns("queue_jobs")}
+    database.close()
+
+
+def test_many_that_install_at_once_install_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'gello.db'}"
+    applied: list[int] = []
+    errors: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            applied.append(len(Migrator(Database(url)).install()))
+        except BaseException as error:  # noqa: BLE001 (shown by the assertion)
+            errors.append(error)
+
+    threads = [threading.Thread(target=install) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(applied) == [0] * 7 + [1]
+
+
+def test_the_printed_sql_makes_the_same_tables(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}", prefix="acme_")
+    script = Migrator(database).sql()
+    with sqlite3.connect(tmp_path / "by-hand.db") as connection:
+        connection.executescript(script)
+    by_hand = Database(f"sqlite:///{tmp_path / 'by-hand.db'}", prefix="acme_")
+    assert Migrator(by_hand).status().pending == ()
+    Migrator(database).install()
+    names = [set(inspect(each.engine).get_table_names()) for each in (database, by_hand)]
+    assert names[0] == names[1] == {f"acme_{name}" for name in
+                                    ("queue_jobs", "failed_jobs", "queue_workers", "queue_migrations")}  # fmt: skip
+    indexes = [
+        {index["name"] for index in inspect(each.engine).get_indexes("acme_queue_jobs")} for each in (database, by_hand)
+    ]
+    assert indexes[0] == indexes[1]
+    database.close()
+    by_hand.close()
+
+
+def test_metadata_serves_alembic(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'alembic.db'}")
+    metadata("acme_").create_all(engine)
+    assert "acme_queue_jobs" in inspect(engine).get_table_names()
+    engine.dispose()
+
+
+def test_a_prefix_is_used_by_everything(tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work], table_prefix="acme_")
+    gello.queue.push(work)
+    gello.worker(stop_when_empty=True).run()
+    assert gello.failed.count() == 0
+    gello.close()
+
+
+@pytest.mark.parametrize("prefix", ["a; DROP TABLE x", "ä", "1a", "a" * 40])
+def test_a_prefix_that_is_no_plain_name_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidSetting, match="can't be part of a table's name"):
+        tables(prefix)
+
+
+def plan(path: Path, statement: str, parameters: tuple[Any, ...]) -> str:
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)  # noqa: S608 (the statement is ours)
+        return "; ".join(row[3] for row in rows)
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """20,000 ready rows in two queues and 20,000 delayed ones, without statistics."""
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    for queue in ("default", "other"):
+        gello.queue.bulk([work.job(n).on(queue) for n in range(2000)])
+    gello.queue.bulk([work.job(n) for n in range(2000)], delay="1h")
+    gello.close()
+    return tmp_path / "gello.db"
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["no statistics", "statistics"])
+def test_the_plans_stand_on_the_indexes_made_for_them(filled: Path, analyzed: bool) -> None:
+    if analyzed:
+        with sqlite3.connect(filled) as connection:
+            connection.execute("ANALYZE")
+    sql = SQLite(tables())
+    claim = plan(filled, sql.claim, ("me", "default", 256))
+    assert "queue_jobs_ready (queue=?)" in claim
+    assert "TEMP B-TREE" not in claim, "no sort: the index has the order"
+    for statement, parameters in ((sql.done, (1, 1)), (sql.put_back, (0, 0, b"", 1, 1)), (sql.mark, (1, 1))):
+        assert "INTEGER PRIMARY KEY (rowid=?)" in plan(filled, statement, parameters)
+    assert "queue_jobs_delayed" in plan(filled, sql.next_due, ())
+    assert "queue_jobs_delayed (available_at<?)" in plan(filled, sql.promote, (0,))
+    assert "queue_jobs_reserved (owner=?)" in plan(filled, sql.owned, ("me",))
+    assert "queue_jobs_ready (queue=?)" in plan(filled, sql.any_ready, ("default",))
+    assert "SCAN queue_jobs" not in plan(filled, sql.ready_queues, ()).replace("USING COVERING INDEX", "")
+    for state in (0, 1, 2):
+        assert "USING" in plan(filled, f"{sql.size}{state}", ("default",))
+
+
+def test_row_numbers_are_never_used_again(tmp_path: Path) -> None:
+    """A lease names a row by its number: were it reused, a late settle would hit another job."""
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    gello.queue.push(work)
+    first = gello.broker.claim("me", ["default"], 1)[0].key  # type: ignore[attr-defined]
+    gello.worker(stop_when_empty=True).run()
+    with sqlite3.connect(tmp_path / "gello.db") as connection:
+        connection.execute("DELETE FROM queue_jobs")
+    gello.queue.push(work)
+    assert gello.broker.claim("me", ["default"], 1)[0].key > first  # type: ignore[attr-defined]
+    gello.close()
+
+
+def test_clear_of_thousands_goes_in_chunks_and_drops_them_all(tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    gello.queue.bulk([work.job(n) for n in range(6000)])
+    gello.queue.bulk([work.job(n) for n in range(500)], delay=60)
+    assert gello.queue.clear() == 6500
+    gello.close()
+
+
+def test_an_idle_worker_sees_a_push_of_another_process_within_milliseconds(tmp_path: Path) -> None:
+    ran: list[float] = []
+
+    @queueable(name="work")
+    def note(n: int) -> None:
+        ran.append(time.monotonic())
+
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[note])
+    other = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    worker = gello.worker(concurrency=1, queues=["default"])
+    worker.start()
+    time.sleep(0.3)
+    waits = []
+    for n in range(20):
+        pushed = time.monotonic()
+        other.queue.push(work, n)
+        while len(ran) <= n:
+            assert time.monotonic() - pushed < 5
+            time.sleep(0.001)
+        waits.append(ran[n] - pushed)
+    worker.stop()
+    assert sorted(waits)[10] < 0.25, "it watches; it doesn't poll once a second"
+    gello.close()
+    other.close()
+
+
+def test_join_waits_for_a_queue_and_says_when_it_takes_too_long(tmp_path: Path) -> None:
+    from dramatiq.errors import QueueJoinTimeout
+
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    gello.queue.push(work)
+    assert isinstance(gello.broker, DatabaseBroker)
+    with pytest.raises(QueueJoinTimeout):
+        gello.broker.join("default", timeout=50)
+    gello.worker(stop_when_empty=True).run()
+    gello.broker.join("default", timeout=1000)
+    gello.broker.flush_all()
+    gello.close()
