@@ -204,6 +204,9 @@ class Gello:
 
 
 def _database(settings: Settings, broker: Broker | None) -> Any:
+    own = getattr(broker, "database", None)
+    if own is not None:
+        return own
     url = settings.database if broker is not None else settings.database_url
     return None if url is None else _open(settings, url)
 

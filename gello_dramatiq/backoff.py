@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from .durations import Duration, duration
 from .errors import InvalidDefinition
@@ -59,7 +60,7 @@ class Exponential:
         try:
             wait = min(self.first.total_seconds() * self.factor ** (attempt - 1), ceiling)
         except OverflowError:
-            wait = ceiling
+            wait = ceiling if self.first else 0.0
         if self.jitter:
             wait *= random.uniform(0.5, 1.0)  # noqa: S311 (spreading load needs no secret)
         return timedelta(seconds=wait)
@@ -84,8 +85,8 @@ def exponential(first: Duration = "1s", *, factor: float = 2, max: Duration = "5
       max: No wait is longer.
       jitter: Draw each wait from its upper half.
     """
-    if factor < 1:
-        raise InvalidDefinition(f"backoff factor {factor!r} would shrink the waits; give 1 or more.")
+    if not isinstance(factor, int | float) or not factor >= 1:  # also refuses nan
+        raise InvalidDefinition(f"backoff factor {factor!r} can't be used; give 1 or more, or the waits would shrink.")
     return Exponential(duration(first), factor, duration(max), jitter)
 
 
@@ -112,9 +113,9 @@ def as_backoff(value: AnyBackoff) -> Backoff:
             return constant(value)
         case list() | tuple() if value:
             return Steps(tuple(duration(wait) for wait in value))
-        case _ if callable(getattr(value, "delay", None)):
+        case _ if callable(getattr(value, "delay", None)) and not isinstance(value, type):
             return cast(Backoff, value)
-        case _ if callable(value):
+        case _ if callable(value) and _takes_two(value):
             return Chosen(value)
         case _:
             pass
@@ -122,3 +123,14 @@ def as_backoff(value: AnyBackoff) -> Backoff:
         f"backoff={value!r} can't be used: give a duration, a list of durations, backoff.exponential(…), "
         "or a function of (attempt, error) that returns a duration."
     )
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function takes an attempt and an error; `backoff.exponential` without its brackets doesn't."""
+    try:
+        inspect.signature(function).bind(1, None)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # a builtin doesn't tell
+    return True

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from dramatiq import Actor, Broker, Message, Middleware
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
-from dramatiq.errors import DecodeError
 from dramatiq.message import get_encoder
 from dramatiq.middleware import (
     AgeLimit,
@@ -23,6 +22,7 @@ from dramatiq.middleware import (
 from . import envelope
 from .definition import queue_name as check_queue_name
 from .errors import JobUnloadable, Unsupported
+from .forks import forget_in_children
 from .job import new_job_id
 from .outcome import Kind, Outcome, Reason
 
@@ -75,14 +75,17 @@ class Claim(MessageProxy):
     def _decode(self, raw: bytes) -> None:
         try:
             fields = get_encoder().decode(raw)
-            self.queue_name = fields["queue_name"]
             self.actor_name: str = fields["actor_name"]
             self.args = tuple(fields["args"])
             self.kwargs: dict[str, Any] = fields["kwargs"]
             self.options: dict[str, Any] = fields["options"]
             self.message_id = fields["message_id"]
             self.message_timestamp: int = fields["message_timestamp"]
-        except (DecodeError, ValueError, LookupError, TypeError, RecursionError) as error:
+            if type(self.kwargs) is not dict or type(self.message_timestamp) is not int:
+                raise TypeError("kwargs is no object, or message_timestamp no number")  # noqa: TRY301
+            if self.options:
+                envelope.check(self.options)
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with one message, its batch must not be stranded)
             self._bury(error)
 
     def _bury(self, error: Exception) -> None:
@@ -138,6 +141,11 @@ class GelloBroker(Broker):
         super().__init__(middleware or [])
         for stock in STOCK:
             self.actor_options |= stock().actor_options
+        forget_in_children(self)
+
+    def after_fork(self) -> None:
+        """The worker that feeds from this broker lives in the parent."""
+        self.coordinator = None
 
     @abstractmethod
     def put(self, messages: Sequence[Delayed]) -> None:

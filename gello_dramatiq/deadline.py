@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from .errors import JobTimeout
+from .forks import forget_in_children
 
 TICK = 0.05
 """Seconds between two looks of the watchdog; a deadline fires at most this late, plus the interpreter's own delay."""
@@ -61,6 +62,7 @@ class Watchdog:
         self._deadlines: weakref.WeakSet[Deadline] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
+        forget_in_children(self)
 
     def call(self, seconds: float, function: Callable[[Any], Any], argument: Any) -> Any:
         """Call a function under a deadline.
@@ -93,6 +95,13 @@ class Watchdog:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
+        self._thread = None
+
+    def after_fork(self) -> None:
+        """Watch with a thread of this process."""
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._deadlines = weakref.WeakSet()
         self._thread = None
 
     def _mine(self) -> Deadline:

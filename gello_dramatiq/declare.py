@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from . import current
-from .backoff import AnyBackoff
-from .definition import Definition, Hooks, Options, PendingJob, PushOptions, read_options
-from .durations import Delay, Duration
+from .definition import Definition, Hooks, JobOptions, Options, PendingJob, PushOptions, read_options
+from .durations import Delay
 from .errors import InvalidDefinition, InvalidPayload
 from .job import Job
-from .outcome import ErrorTypes
 from .payload import CONFIG, Schema, explain, function_type, parameters, unfit
-from .pipeline import JobMiddleware
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,21 +145,7 @@ if TYPE_CHECKING:
     def queueable(function: Callable[P, R], /) -> QueueableFunction[P, R]: ...
 
     @overload
-    def queueable(
-        *,
-        name: str | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        timeout: Duration | None = None,
-        retry_after: Duration | None = None,
-        backoff: AnyBackoff | None = None,
-        retry_for: type[BaseException] | ErrorTypes | None = None,
-        fail_for: type[BaseException] | ErrorTypes | None = None,
-        retry_until: Duration | None = None,
-        middleware: list[JobMiddleware] | None = None,
-        rerun_after_crash: bool | None = None,
-    ) -> Callable[[Callable[P, R]], QueueableFunction[P, R]]: ...
+    def queueable(**options: Unpack[JobOptions]) -> Callable[[Callable[P, R]], QueueableFunction[P, R]]: ...
 
 
 def queueable(function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
@@ -228,22 +211,7 @@ class Queueable(BaseModel, metaclass=_QueueableType):
 
     if TYPE_CHECKING:
 
-        def __init_subclass__(
-            cls,
-            *,
-            name: str | None = None,
-            queue: str | None = None,
-            priority: int | None = None,
-            max_attempts: int | None = None,
-            timeout: Duration | None = None,
-            retry_after: Duration | None = None,
-            backoff: AnyBackoff | None = None,
-            retry_for: type[BaseException] | ErrorTypes | None = None,
-            fail_for: type[BaseException] | ErrorTypes | None = None,
-            retry_until: Duration | None = None,
-            middleware: list[JobMiddleware] | None = None,
-            rerun_after_crash: bool | None = None,
-        ) -> None: ...
+        def __init_subclass__(cls, **options: Unpack[JobOptions]) -> None: ...
 
     else:
 

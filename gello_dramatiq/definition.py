@@ -90,6 +90,17 @@ class PushOptions(TypedDict, total=False):
     retry_until: Duration | None
 
 
+class JobOptions(PushOptions, total=False):
+    """What a definition may say, as a person writes it; `name` is what it is called on the wire. See `Options`."""
+
+    name: str | None
+    backoff: AnyBackoff | None
+    retry_for: type[BaseException] | ErrorTypes | None
+    fail_for: type[BaseException] | ErrorTypes | None
+    middleware: list[JobMiddleware] | None
+    rerun_after_crash: bool | None
+
+
 DEFAULT_TIMEOUT = timedelta(seconds=60)
 DEFAULT_RETRY_AFTER = timedelta(seconds=60)
 DEFAULTS = Options(

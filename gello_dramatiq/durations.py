@@ -43,14 +43,19 @@ def delay(value: Delay, *, now: datetime | None = None) -> timedelta:
     """
     if not isinstance(value, datetime):
         return duration(value)
-    return max(value.astimezone(UTC) - (now or datetime.now(UTC)), timedelta(0))
+    try:
+        # A moment with a zone isn't converted: near the ends of the calendar that overflows.
+        moment = value if value.tzinfo else value.astimezone()
+        return max(moment - (now or datetime.now(UTC)), timedelta(0))
+    except (OverflowError, ValueError, OSError):
+        raise InvalidDuration(f"{value!r} can't be told in this machine's time zone; give it a zone.") from None
 
 
 def spell(length: timedelta) -> str:
     """Write a duration with its two largest units, as in "2h 34m"; below a minute, as in "4.2s"."""
     seconds = length.total_seconds()
     if seconds < 60:
-        return f"{seconds:.3g}s"
+        return f"{round(seconds, 3):.3g}s"
     whole = int(seconds)
     parts: list[str] = []
     for unit in ("d", "h", "m", "s"):

@@ -50,6 +50,25 @@ def overrides(options: Mapping[str, Any]) -> Options:
     return Options(priority=said.get("priority"), max_attempts=said.get("max_attempts"), **times)
 
 
+def check(options: Mapping[str, Any]) -> None:
+    """Check what a foreign producer, or a damaged message, says in Gello's name.
+
+    Raises:
+      TypeError, ValueError, OverflowError: It can't be read.
+    """
+    said = options.get(OPTION)
+    if said is None:
+        return
+    if not isinstance(said, Mapping):
+        raise TypeError(f"option {OPTION} is {said!r}")
+    for name in (*_TIMES, *_NUMBERS):
+        if not isinstance(said.get(name, 0), int):
+            raise TypeError(f"option {OPTION}.{name} is {said[name]!r}")
+    if not isinstance(said.get("history", []), list):
+        raise TypeError(f"option {OPTION}.history is no list")
+    overrides(options)
+
+
 def progress(options: Mapping[str, Any], deaths: int = 0) -> Progress:
     """What a message remembers of its attempts."""
     known = options.get(OPTION) or {}
@@ -101,6 +120,7 @@ def job(message: Any, limit: int | None, attempt: int, priority: int = 0) -> Job
 
 
 _TIMES = ("timeout", "retry_after", "retry_until")
+_NUMBERS = ("priority", "max_attempts", "attempts", "releases", "unknown_since")
 _MEMORY = ("attempts", "releases", "unknown_since", "history")
 _STOCK_MEMORY = frozenset({"retries", "traceback", "requeue_timestamp", "eta", "redis_message_id"})
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from .errors import JobTimeout
+from .forks import forget_in_children
 
 
 class LoopThread:
@@ -18,6 +19,7 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        forget_in_children(self)
 
     def run(self, work: Coroutine[Any, Any, Any], seconds: float | None = None) -> Any:
         """Run a coroutine and wait until it has really ended.
@@ -40,6 +42,11 @@ class LoopThread:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+    def after_fork(self) -> None:
+        """Run coroutines on a loop of this process."""
+        self._lock = threading.Lock()
+        self._loop = self._thread = None
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

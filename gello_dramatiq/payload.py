@@ -11,7 +11,7 @@ from typing import Any, NotRequired, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
-from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, SchemaValidator, to_jsonable_python
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_jsonable_python
 from typing_extensions import TypedDict
 
 from .errors import InvalidDefinition, InvalidPayload
@@ -21,11 +21,12 @@ CONFIG = ConfigDict(
     extra="forbid",
     validate_by_name=True,
     validate_by_alias=True,
-    **ON_THE_WAY,
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+    ser_json_inf_nan="strings",
 )
 """The pydantic settings of every payload: strict about extra fields, and nothing changes on the way through JSON."""
 
-_CORE = CoreConfig(**ON_THE_WAY)
 LATER = frozenset({"class-not-fully-defined", "undefined-annotation"})
 """What pydantic says of a type that is defined further down in its module."""
 
@@ -55,7 +56,7 @@ class Schema:
             return self._build()
         except NameError as error:
             raise InvalidDefinition(
-                f"{self.name}: {error}; a payload's types must be known where its module knows them, not inside a function."
+                f"{self.name}: {error}; define the types of a payload in the module, not inside a function."
             ) from error
 
     def check(self) -> None:
@@ -93,12 +94,12 @@ class Schema:
     @cached_property
     def _write(self) -> Callable[..., Any]:
         # Not the adapter's own: models in the payload would follow their own settings, and lose bytes and infinities.
-        return SchemaSerializer(prepared(self.adapter.core_schema), _CORE, _use_prebuilt=False).to_python
+        return SchemaSerializer(prepared(self.adapter.core_schema), ON_THE_WAY, _use_prebuilt=False).to_python
 
     @cached_property
     def _load(self) -> Callable[[Mapping[str, Any]], Any]:
         schema = self.adapter.core_schema
-        validator = SchemaValidator(prepared(schema), _CORE, _use_prebuilt=False)
+        validator = SchemaValidator(prepared(schema), ON_THE_WAY, _use_prebuilt=False)
         if needs_text(schema):
             return lambda data: validator.validate_json(json.dumps(data))
         return validator.validate_python
@@ -184,7 +185,9 @@ def explain(error: ValidationError) -> str:
     reasons = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in detail["loc"])
-        reason = {"missing": "is missing", "extra_forbidden": "is unknown"}.get(detail["type"], f": {detail['msg']}")
+        reason = {"missing": "is missing", "extra_forbidden": "is unknown"}.get(
+            detail["type"], f": {detail['msg'].rstrip('.')}"
+        )
         reasons.append(f"field {where!r} {reason}".replace(" :", ":") if where else detail["msg"])
     return "; ".join(reasons) + "."
 

@@ -65,8 +65,7 @@ class JobRetries(Retries):
     def _decide(self, broker: Broker, actor: JobActor, message: Any, error: BaseException) -> None:
         took = time.monotonic() - self.runner.began
         started_at = int((time.time() - took) * 1000)
-        progress = envelope.progress(message.options, getattr(message, "deaths", 0))
-        limits = actor.limits_of(message)
+        progress, limits = self._state(actor, message)
         try:
             outcome = decide(error, progress, limits, lambda: age(message), started_at, took)
         except Exception:
@@ -81,6 +80,15 @@ class JobRetries(Retries):
         if outcome.kind is Kind.FAILED:
             message.fail()
         _tell(message, progress, limits, outcome)
+
+    def _state(self, actor: JobActor, message: Any) -> tuple[Progress, Limits]:
+        """What is known of a message; nothing, if what it says is no sense: an error here would lose it."""
+        try:
+            envelope.check(message.options)
+            return envelope.progress(message.options, getattr(message, "deaths", 0)), actor.limits_of(message)
+        except (TypeError, ValueError, OverflowError, AttributeError):
+            message.options.pop(envelope.OPTION, None)
+            return Progress(), actor.limits
 
     def _perform(self, broker: Broker, message: Any, outcome: Outcome) -> Outcome:
         """Put a job back on a stock broker; if that fails, the job has failed."""

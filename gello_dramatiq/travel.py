@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
+from pydantic_core import CoreConfig
+
 Node = Any
 """A part of pydantic's core schema: dicts and lists."""
 
-ON_THE_WAY = {"ser_json_bytes": "base64", "val_json_bytes": "base64", "ser_json_inf_nan": "strings"}
+ON_THE_WAY = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="strings")
 """How values are written, whatever a model inside the payload says for itself."""
 
 _HOLDERS = frozenset({"model", "dataclass", "typed-dict"})
@@ -30,14 +32,12 @@ def prepared(node: Node) -> Node:
 def needs_text(node: Node) -> bool:
     """Whether a payload must be loaded from JSON text.
 
-    Only there pydantic reads bytes from base64, strict types and literals of enums from what JSON has, and tells the
-    members of a union apart by how they are written.
+    Only there pydantic reads bytes from base64 and strict types from what JSON has, and tells the members of a union
+    apart by how they are written.
     """
     if isinstance(node, Mapping):
         kind = node.get("type")
         if kind in ("bytes", "union", "tagged-union") or node.get("strict") is True:
-            return True
-        if kind == "literal" and any(isinstance(value, Enum) for value in node["expected"]):
             return True
         return any(needs_text(part) for part in node.values())
     return isinstance(node, list | tuple) and any(needs_text(part) for part in node)
@@ -73,6 +73,8 @@ class _Walk:
             return
         if node.get("type") == "dict" and self._kind(node.get("keys_schema")) in _NO_KEYS:
             yield path, "is a dict whose keys can't be JSON's, which are texts; make it a list of pairs"
+        if node.get("type") == "literal" and any(_is_plain_enum(value) for value in node["expected"]):
+            yield path, "is a Literal of an Enum that JSON doesn't know; make it a StrEnum or an IntEnum"
         if node.get("type") in _HOLDERS:
             by_name = bool((node.get("config") or {}).get("validate_by_name"))
         for key, part in node.items():
@@ -108,6 +110,10 @@ class _Walk:
 def _is_secret(node: Mapping[str, Any]) -> bool:
     how = node.get("serialization") or {}
     return getattr(how.get("function"), "__name__", "").startswith("_serialize_secret")
+
+
+def _is_plain_enum(value: Any) -> bool:
+    return isinstance(value, Enum) and not isinstance(value, str | int)
 
 
 def _lost(name: str, field: Mapping[str, Any], by_name: bool) -> str | None:

@@ -141,7 +141,8 @@ class Worker(dramatiq.Worker):
         self._state: Literal["running", "paused", "stopped"] = "stopped"
         self._started_at: datetime | None = None
         self._stop_asked = threading.Event()
-        self._last = WorkerStatus("stopped", 0, 0, (), None, timedelta(0), 0)
+        self._stopping = threading.Lock()
+        self._coordinator: Coordinator | None = None
 
     def start(self) -> None:
         """Begin to work, in threads; returns at once."""
@@ -180,13 +181,15 @@ class Worker(dramatiq.Worker):
           timeout: Seconds that running jobs may take; the option `grace` when it is None.
         """
         self._stop_asked.set()
-        if self._state == "stopped":
-            return
+        with self._stopping:
+            if self._state != "stopped":
+                self._stop(timeout)
+
+    def _stop(self, timeout: float | None) -> None:
         until = time.monotonic() + (self._grace if timeout is None else timeout)
         if isinstance(self.broker, GelloBroker):
             self.broker.emit_before("worker_shutdown", self)
             self._join_threads(until)
-            self._last = self.status()
             self.broker.emit_after("worker_shutdown", self)
         else:
             super().stop(int((until - time.monotonic()) * 1000))
@@ -196,16 +199,16 @@ class Worker(dramatiq.Worker):
 
     def pause(self) -> None:
         """Stop claiming, and give back what has not started; running jobs go on."""
-        if self._coordinator is not None:
-            self._coordinator.pause()
+        if isinstance(self.broker, GelloBroker):
+            self._fed().pause()
         else:
             super().pause()
         self._state = "paused"
 
     def resume(self) -> None:
         """Claim again."""
-        if self._coordinator is not None:
-            self._coordinator.resume()
+        if isinstance(self.broker, GelloBroker):
+            self._fed().resume()
         else:
             super().resume()
         self._state = "running"
@@ -213,12 +216,12 @@ class Worker(dramatiq.Worker):
     def status(self) -> WorkerStatus:
         """What it is doing now."""
         coordinator = self._coordinator
-        running = coordinator.running() if coordinator else ()
+        running = coordinator.running() if coordinator and self._state != "stopped" else ()
         started = self._started_at
         return WorkerStatus(
             state=self._state,
-            processed=coordinator.processed if coordinator else self._last.processed,
-            failed=coordinator.failed if coordinator else self._last.failed,
+            processed=coordinator.processed if coordinator else 0,
+            failed=coordinator.failed if coordinator else 0,
             current_jobs=tuple(job for claim in running if (job := self._job(claim)) is not None),
             started_at=started,
             uptime=datetime.now(UTC) - started if started else timedelta(0),
@@ -227,20 +230,22 @@ class Worker(dramatiq.Worker):
 
     def join(self) -> None:
         """Wait until nothing is ready, held or unsettled."""
-        if self._coordinator is not None:
-            self._coordinator.wait_until_drained()
+        if isinstance(self.broker, GelloBroker):
+            self._fed().wait_until_drained()
         else:
             super().join()
 
-    @property
-    def _coordinator(self) -> Coordinator | None:
-        return self.broker.coordinator if isinstance(self.broker, GelloBroker) else None
+    def _fed(self) -> Coordinator:
+        if self._coordinator is None or self._state == "stopped":
+            raise Unsupported("This worker isn't running; start() it first.")
+        return self._coordinator
 
     def _start_on(self, broker: GelloBroker) -> None:
         self.work_queue = cast(Any, WorkQueue())
         self.workers.clear()
         broker.emit_before("worker_boot", self)
-        if (coordinator := broker.coordinator) is None:
+        self._coordinator = coordinator = broker.coordinator
+        if coordinator is None:
             raise Unsupported(
                 "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
             )
@@ -267,8 +272,10 @@ class Worker(dramatiq.Worker):
         return options.stop_when_empty and coordinator.drained.is_set()
 
     def _whole(self) -> bool:
-        """Whether all threads live; a dead one ends the process, which its supervisor replaces."""
+        """Whether all threads live, unless they were asked to end; a dead one ends the process."""
         dead = [thread for thread in self.workers if not thread.is_alive()]
+        if self._stop_asked.is_set():
+            return True
         if dead:
             log.critical("%d worker thread(s) died; the worker ends.", len(dead))
         return not dead

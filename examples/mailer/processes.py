@@ -25,22 +25,21 @@ class WorkerProcesses:
 
     def __init__(self, count: int, logs: Path) -> None:
         self._logs = [logs / f"worker-{number + 1}.log" for number in range(count)]
-        self._processes = [_start(log) for log in self._logs]
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> WorkerProcesses:
+        try:
+            for log in self._logs:
+                self._processes.append(_start(log))
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self._end()
 
     @property
     def pids(self) -> list[int]:
@@ -62,6 +61,16 @@ class WorkerProcesses:
         if all(process.poll() is not None for process in self._processes):
             words = self._logs[-1].read_text(errors="replace").strip().splitlines()[-1:] or ["without a word"]
             raise WorkersEnded(f"All workers ended; the last one said: {words[0]}")
+
+    def _end(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _start(log: Path) -> subprocess.Popen[bytes]:

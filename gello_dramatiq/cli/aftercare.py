@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .exits import FAILED
+from .flags import read
 from .loading import opened
 from .output import complain, confirm, counted, emit
 from .parameters import App, Before, Containing, ForReason, Json, OfName, OfQueue, Since, Yes
@@ -74,11 +75,11 @@ def prune(
     json: Json = False,
 ) -> None:
     """Drop the failed jobs that failed longer ago than this."""
-    from datetime import UTC, datetime
+    from datetime import UTC, datetime, timedelta
 
     from ..durations import duration
 
-    before = datetime.now(UTC) - duration(older_than)
+    before = datetime.now(UTC) - (read("--older-than", duration, older_than) or timedelta(0))
     which = wanted(since=None, before=before.isoformat(), queue=queue, name=name, reason=reason)
     _drop(which, app, yes=yes, as_json=json)
 

@@ -21,7 +21,7 @@ db = typer.Typer(no_args_is_help=True, help="Create, upgrade and inspect Gello's
 
 @db.command()
 def install(app: App = None, json: Json = False) -> None:
-    """Create the tables, or bring them to the newest version; again changes nothing."""
+    """Create or upgrade the tables; again changes nothing."""
     from ..database.migrations import Migrator
 
     with opened(app) as gello:
@@ -46,7 +46,7 @@ def upgrade(app: App = None, json: Json = False) -> None:
 
 @db.command()
 def status(app: App = None, json: Json = False) -> None:
-    """Show which version the tables have, and what an upgrade would do. Nothing is changed."""
+    """Show the version of the tables; nothing is changed."""
     with opened(app) as gello:
         found = [(_shown(database), state(database)) for database in databases(gello)]
     if json:
@@ -58,7 +58,7 @@ def status(app: App = None, json: Json = False) -> None:
 
 @db.command()
 def sql(app: App = None) -> None:
-    """Print the statements that create the tables, for someone who applies them by hand."""
+    """Print the statements that create the tables."""
     from ..database.migrations import Migrator
 
     with opened(app) as gello:
@@ -88,7 +88,8 @@ def state(database: Database) -> Status:
     """Which version a database has. An SQLite file that isn't there isn't made by asking."""
     from ..database.migrations import MIGRATIONS, Migrator, Status
 
-    if database.dialect == "sqlite" and not Path(str(database.url.database)).exists():
+    file = str(database.url.database)
+    if database.dialect == "sqlite" and not file.startswith("file:") and not Path(file).exists():
         return Status(0, MIGRATIONS[-1].version, MIGRATIONS)
     return Migrator(database).status()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 def demo() -> None:
     """See Gello at work: push, work, fail, mend, retry."""
     checkout = Path(__file__).parents[2]
-    if (checkout / "examples" / "mailer" / "__main__.py").is_file() and (checkout / "gello_dramatiq").is_dir():
-        # Only beside our own package: somebody else's `examples` are no demonstration of ours.
+    # Only beside our own package, as somebody else's `examples` are no demonstration of ours; and with its mail server.
+    if (checkout / "examples" / "mailer" / "__main__.py").is_file() and find_spec("aiosmtpd"):
         ended = subprocess.run([sys.executable, "-m", "examples.mailer"], cwd=checkout, check=False)
         raise typer.Exit(ended.returncode)
     import tempfile

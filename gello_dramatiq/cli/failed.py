@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .loading import opened
-from .output import ago, clock, console, counted, emit, table
+from .output import ago, clock, console, counted, emit, facts, table
 from .parameters import App, Before, Containing, ForReason, Json, OfName, OfQueue, Since
 from .wanted import kept, wanted
 
@@ -88,39 +88,31 @@ def show_one(job: FailedJob, *, as_json: bool) -> None:
     from ..failed_jobs.record import shown_payload
 
     payload = shown_payload(job) if job.payload is None else json.dumps(job.payload, indent=2, ensure_ascii=False)
-    facts = {
-        "id": job.id,
-        "queue": job.queue,
-        "reason": job.reason.value,
-        "failed": f"{clock(job.failed_at)} ({ago(job.failed_at)})",
-        "error": job.exception,
-        "payload": payload.replace("\n", "\n" + " " * 10),
-    }
-    if job.options:
-        facts["options"] = json.dumps(job.options, ensure_ascii=False)
+    said = {name: value for name, value in job.options.items() if value}
     out = console()
     out.print(Text(job.name or "(no name)", style="bold"))
-    for label, fact in facts.items():
-        out.print(Text.assemble((f"{label:10}", "dim"), fact))
-    _show_attempts(job)
+    facts(
+        [
+            ("id", job.id),
+            ("queue", job.queue),
+            ("reason", job.reason.value),
+            ("failed", f"{clock(job.failed_at)} ({ago(job.failed_at)})"),
+            ("error", job.exception),
+            ("payload", payload),
+            *([("options", json.dumps(said, ensure_ascii=False))] if said else []),
+        ]
+    )
+    if job.attempts:
+        out.print(Text("\nAttempts", style="bold"))
+        facts(_attempt(attempt) for attempt in job.attempts)
     if job.traceback:
-        out.print(Text("\nTraceback", style="bold"))
-        out.print(Text(job.traceback.rstrip()))
+        # As it is, also where it is wider than the terminal: people copy it.
+        out.print(Text(f"\n{job.traceback.rstrip()}"), soft_wrap=True)
 
 
-def _show_attempts(job: FailedJob) -> None:
-    from rich.text import Text
-
-    out = console()
-    out.print(Text("\nAttempts", style="bold"))
-    for attempt in job.attempts:
-        began = clock(datetime.fromtimestamp(attempt.get("started_at", 0) / 1000, UTC))
-        took = f"{attempt.get('seconds', 0):.3g}s"
-        out.print(
-            Text.assemble(f"{attempt.get('attempt', '?'):>3}  ", (f"{began}  {took:>7}  ", "dim"), attempt["error"])
-        )
-    if not job.attempts:
-        out.print(Text("none", style="dim"))
+def _attempt(attempt: Mapping[str, Any]) -> list[str]:
+    began = clock(datetime.fromtimestamp(attempt["started_at"] / 1000, UTC))
+    return [f"{attempt['attempt']:>3}", f"{began}  {attempt['seconds']:6.3f}s", attempt["error"]]
 
 
 def _line(job: FailedJob) -> list[RenderableType]:

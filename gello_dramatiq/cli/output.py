@@ -13,8 +13,10 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
-_SECRETS = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRETS = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token|key)[^=&]*=)[^&\s]*", re.IGNORECASE)
+HIDDEN = r"\1***"
 
 
 def emit(data: Any) -> None:
@@ -50,6 +52,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, r
     out.print(shown)
 
 
+def facts(rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print rows without lines or headings, the first cell dim."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for first, *others in rows:
+        grid.add_row(Text(str(first), style="dim"), *(Text(cell) if isinstance(cell, str) else cell for cell in others))
+    console().print(grid)
+
+
 def counted(number: int, thing: str, things: str | None = None) -> str:
     """A number of things, as in "1 job" and "2 jobs"."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
@@ -72,12 +85,12 @@ def masked(url: str) -> str:
     """A URL without its secrets."""
     from ..database.engine import mask
 
-    return _SECRETS.sub(r"\1***", mask(url))
+    return _SECRETS.sub(HIDDEN, mask(url))
 
 
 def complain(message: str) -> None:
     """Say on stderr, in one line, what went wrong."""
-    line = f"gello: {' '.join(message.split())}"
+    line = f"gello: {_SECRETS.sub(HIDDEN, ' '.join(message.split()))}"
     typer.secho(line, fg="red" if sys.stderr.isatty() else None, err=True)
 
 

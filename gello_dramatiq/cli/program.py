@@ -120,5 +120,6 @@ def _wrong_usage(error: Any) -> int:
         typer.echo(error.format_message(), err=True)
         return USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "gello"
-    complain(f"{error.format_message().rstrip('.')}. See `{path} --help`.")
+    said = error.format_message().replace("Value error, ", "").rstrip(".")
+    complain(f"{said}{'' if said.endswith('?') else '.'} See `{path} --help`.")
     return USAGE

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .flags import read
 from .loading import opened
 from .output import emit
 from .parameters import App, Json
@@ -25,7 +26,9 @@ def push(
     ] = None,
     queue: Annotated[str | None, typer.Option(metavar="NAME", help="Push to this queue.")] = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help='Run after this time: "30s", "1h30m".')] = None,
-    priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 5, higher is more urgent.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=5, metavar="N", help="The higher, the more urgent.")
+    ] = None,
     app: App = None,
     json: Json = False,
 ) -> None:
@@ -36,13 +39,15 @@ def push(
     The payload is checked against the job's schema; what is wrong with it is said here, and nothing is pushed. A value
     is text where the field takes text, and JSON elsewhere: tags='["a","b"]'.
     """
+    from ..definition import queue_name
     from ..durations import duration
     from .words import pending
+
+    wait, queue = read("--delay", duration, delay), read("--queue", queue_name, queue)
 
     with opened(app, needs_jobs=True) as gello:
         made = pending(gello.jobs.get(name), payload or [])
         made = made.with_options(queue=queue, priority=priority)
-        wait = None if delay is None else duration(delay)
         job = _pushed(gello, made, wait)
     if json:
         emit({"id": job.id, "name": job.name, "queue": job.queue, "priority": job.priority, "payload": job.payload,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .db import databases
+from .flags import read
 from .loading import opened
 from .logs import Level, configure
 from .output import counted
@@ -21,39 +22,46 @@ if TYPE_CHECKING:
     from ..app import Gello
     from ..worker import WorkerOptions
 
-T = TypeVar("T")
 log = logging.getLogger("gello.worker")
+
+
+Queues = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME,…", help="Serve these queues, in this order; all if none is named. Repeatable."),
+]
+Concurrency = Annotated[int, typer.Option(min=1, metavar="N", help="How many jobs run at once in a process.")]
+Processes = Annotated[int, typer.Option(min=1, metavar="N", help="How many worker processes.")]
+Tries = Annotated[int | None, typer.Option(min=1, metavar="N", help="Attempts of jobs that don't say it themselves.")]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="TIME", help='Time limit of jobs that don\'t say it themselves: "30s".')
+]
+Backoff = Annotated[
+    str | None,
+    typer.Option(metavar="TIME,…", help='Waits between attempts of jobs that don\'t say it themselves: "5s,1m,10m".'),
+]
+MaxJobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="End a process after so many attempts.")]
+MaxTime = Annotated[str | None, typer.Option(metavar="TIME", help="End a process after this time.")]
+StopWhenEmpty = Annotated[bool, typer.Option("--stop-when-empty", help="End when no job is ready.")]
+Grace = Annotated[str, typer.Option(metavar="TIME", help="How long running jobs may take to end.")]
+LogLevel = Annotated[Level, typer.Option(help="The least that is logged.")]
+JsonLog = Annotated[bool, typer.Option("--json", help="Log in JSON lines.")]
 
 
 def work(
     modules: Modules = None,
-    queue: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME,…", help="Serve these queues, in this order; all if none is named. Repeatable."),
-    ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="How many jobs run at once in a process.")] = 8,
-    processes: Annotated[int, typer.Option(min=1, metavar="N", help="How many worker processes.")] = 1,
-    tries: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Attempts of jobs that don't say it themselves.")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help='Time limit of jobs that don\'t say it themselves: "30s".')
-    ] = None,
-    backoff: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME,…", help='Waits between attempts of jobs that don\'t say it themselves: "5s,1m,10m".'
-        ),
-    ] = None,
-    max_jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="End a process after so many attempts.")
-    ] = None,
-    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="End a process after this time.")] = None,
-    stop_when_empty: Annotated[bool, typer.Option("--stop-when-empty", help="End when no job is ready.")] = False,
-    grace: Annotated[str, typer.Option(metavar="TIME", help="How long running jobs may take to end.")] = "30s",
-    log_level: Annotated[Level, typer.Option(help="The least that is logged.")] = "info",
+    queue: Queues = None,
+    concurrency: Concurrency = 8,
+    processes: Processes = 1,
+    tries: Tries = None,
+    timeout: Timeout = None,
+    backoff: Backoff = None,
+    max_jobs: MaxJobs = None,
+    max_time: MaxTime = None,
+    stop_when_empty: StopWhenEmpty = False,
+    grace: Grace = "30s",
+    log_level: LogLevel = "info",
     app: App = None,
-    json: Annotated[bool, typer.Option("--json", help="Log in JSON lines.")] = False,
+    json: JsonLog = False,
 ) -> None:
     """Run jobs.
 
@@ -62,21 +70,18 @@ def work(
     SIGTERM or Ctrl+C stops it gracefully: nothing new is begun, what runs may end within the grace, the rest goes
     back. A second signal stops it at once; what runs then runs again elsewhere.
     """
-    child = is_child()
     with opened(app, modules or [], needs_jobs=True) as gello:
         shared(gello, "gello work")
-        configure(gello, log_level, as_json=json)
         options = _options(queue, tries, timeout, backoff, max_time, grace, concurrency=concurrency,
                            max_jobs=max_jobs, stop_when_empty=stop_when_empty)  # fmt: skip
+        configure(gello, log_level, as_json=json)
         _check(gello)
-        if not child:
-            _introduce(gello, options, processes, as_json=json)
-        if processes > 1 and not child:
-            code = _supervise(gello, options, processes)
-        else:
-            if child:
-                watch_parent()
+        if is_child():
+            watch_parent()
             code = _run(gello, options)
+        else:
+            _introduce(gello, options, processes, as_json=json)
+            code = _run(gello, options) if processes == 1 else _supervise(gello, options, processes)
     raise typer.Exit(code)
 
 
@@ -90,28 +95,20 @@ def _options(
     **others: Any,
 ) -> WorkerOptions:
     from ..backoff import as_backoff
+    from ..definition import queue_name
     from ..durations import duration
     from ..worker import WorkerOptions
 
     named = [name.strip() for each in queues or () for name in each.split(",") if name.strip()]
     return WorkerOptions(
-        queues=list(dict.fromkeys(named)) or None,
+        queues=[str(read("--queue", queue_name, name)) for name in dict.fromkeys(named)] or None,
         tries=tries,
-        timeout=_flag("--timeout", duration, timeout),
-        backoff=_flag("--backoff", lambda text: as_backoff(text.split(",")), backoff),
-        max_time=_flag("--max-time", duration, max_time),
-        grace=_flag("--grace", duration, grace) or 0,
+        timeout=read("--timeout", duration, timeout),
+        backoff=read("--backoff", lambda text: as_backoff(text.split(",")), backoff),
+        max_time=read("--max-time", duration, max_time),
+        grace=read("--grace", duration, grace) or 0,
         **others,
     )
-
-
-def _flag(flag: str, read: Callable[[str], T], text: str | None) -> T | None:
-    from ..errors import InvalidDuration, InvalidSetting
-
-    try:
-        return None if text is None else read(text)
-    except InvalidDuration as error:
-        raise InvalidSetting(f"{flag}: {error}") from None
 
 
 def _check(gello: Gello) -> None:
@@ -171,7 +168,7 @@ def _introduce(gello: Gello, options: WorkerOptions, processes: int, *, as_json:
         typer.echo()
     else:
         line = "; ".join(f"{label} {fact}" for label, fact in facts.items())
-        log.info("%s: %s", title, line, extra={"gello": {"event": "start", "broker": where(gello), **facts}})
+        log.info("%s: %s", title, line, extra={"gello": _data(gello, options, processes)})
 
 
 def _facts(gello: Gello, options: WorkerOptions, processes: int) -> dict[str, str]:
@@ -189,6 +186,17 @@ def _facts(gello: Gello, options: WorkerOptions, processes: int) -> dict[str, st
         "jobs": ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
         "at once": f"{counted(options.concurrency, 'job')} in {_each_of(processes)}",
         "ends": " or ".join(filter(None, limits)) or f"by Ctrl+C; running jobs then have {grace}",
+    }
+
+
+def _data(gello: Gello, options: WorkerOptions, processes: int) -> dict[str, Any]:
+    return {
+        "event": "start",
+        "broker": where(gello),
+        "queues": options.queues,
+        "jobs": sorted(gello.broker.actors),
+        "concurrency": options.concurrency,
+        "processes": processes,
     }
 
 

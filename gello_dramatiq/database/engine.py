@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
+from ..forks import forget_in_children
 from .tables import Tables, tables
 
 BUSY = 4.0
@@ -42,7 +41,7 @@ class Database:
         self._writer = threading.Lock()
         self._installed = False
         self.engine = self._open()
-        _forget_in_children(self)
+        forget_in_children(self)
 
     @property
     def shown(self) -> str:
@@ -193,15 +192,3 @@ def _begin(connection: Connection) -> None:
     # A transaction that will write takes the lock at once: one that first reads could not upgrade.
     reads = connection.get_execution_options().get("gello_reads")
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _forget_in_children(database: Database) -> None:
-    """No connection crosses a fork."""
-    known = weakref.ref(database)
-
-    def forget() -> None:
-        database = known()
-        if database is not None:
-            database.after_fork()
-
-    os.register_at_fork(after_in_child=forget)

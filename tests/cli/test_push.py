@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from gello_dramatiq import Queueable, queueable
 from gello_dramatiq.cli.words import pending
@@ -83,27 +85,26 @@ def test_a_word_is_read_as_its_field_takes_it(word: str, value: Any) -> None:
     assert pending(takes.definition, [word]).payload == {word.partition("=")[0]: value}
 
 
+class Dated(Queueable):
+    model_config = ConfigDict(strict=True)
+    day: date
+
+    def handle(self) -> None: ...
+
+
+class Address(BaseModel):
+    city: str
+
+
+class Deliver(Queueable):
+    address: Address
+
+    def handle(self) -> None: ...
+
+
 def test_a_strict_class_takes_what_travels_as_text() -> None:
-    from datetime import date
-
-    class Report(Queueable):
-        model_config = {"strict": True}
-        day: date
-
-        def handle(self) -> None: ...
-
-    assert pending(Report.definition, ["day=2026-01-31"]).payload == {"day": "2026-01-31"}
+    assert pending(Dated.definition, ["day=2026-01-31"]).payload == {"day": "2026-01-31"}
 
 
 def test_a_nested_payload_is_read_as_json() -> None:
-    from pydantic import BaseModel
-
-    class Address(BaseModel):
-        city: str
-
-    class Deliver(Queueable):
-        address: Address
-
-        def handle(self) -> None: ...
-
     assert pending(Deliver.definition, ['address={"city": "Graz"}']).payload == {"address": {"city": "Graz"}}

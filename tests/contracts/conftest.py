@@ -67,7 +67,12 @@ def on(*brokers: str) -> pytest.MarkDecorator:
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     name: str = request.param
-    urls = {"memory": "memory://", "sync": "sync://?sleep=all", "sqlite": f"sqlite:///{tmp_path / 'gello.db'}", "stub": ""}
+    urls = {
+        "memory": "memory://",
+        "sync": "sync://?sleep=all",
+        "sqlite": f"sqlite:///{tmp_path / 'gello.db'}",
+        "stub": "",
+    }
     made = Bench(name, urls[name])
     yield made
     for app in made.apps:

@@ -12,7 +12,14 @@ import dramatiq
 import pytest
 
 from gello_dramatiq import Fail, Queueable, Release, Retry, current_job, queueable
-from gello_dramatiq.errors import DuplicateJob, InvalidDuration, InvalidPayload, InvalidQueueName, PayloadTooLarge, Unsupported
+from gello_dramatiq.errors import (
+    DuplicateJob,
+    InvalidDuration,
+    InvalidPayload,
+    InvalidQueueName,
+    PayloadTooLarge,
+    Unsupported,
+)
 
 from .conftest import ALL, OURS, QUEUED, Bench, on, wait_for
 

@@ -250,7 +250,12 @@ def test_an_undecodable_message_is_buried_with_its_bytes_and_strands_nobody(benc
     corrupt(app, garbage)
     bench.work(app, lambda: app.failed.count() == 1 and len(ran) == 4)
     (failed,) = app.failed.all()
-    assert (failed.queue, failed.reason, failed.message, failed.payload) == ("default", "invalid_payload", garbage, None)
+    assert (failed.queue, failed.reason, failed.message, failed.payload) == (
+        "default",
+        "invalid_payload",
+        garbage,
+        None,
+    )
     assert sorted(ran) == [0, 1, 3, 4]
 
 
@@ -388,3 +393,37 @@ def corrupt(app: Gello, raw: bytes, position: int = 2) -> None:
             connection.exec_driver_sql("UPDATE queue_jobs SET message = ? WHERE id = ?", (raw, position + 1))
     else:
         broker._ready["default"][position][2].raw = raw  # type: ignore[attr-defined]
+
+
+@on(*OURS)
+@pytest.mark.parametrize(
+    "said", [{"timeout": "soon"}, {"history": 3}, "nothing", {"max_attempts": [1]}, {"retry_until": 10**30}, 7]
+)
+def test_options_that_make_no_sense_bury_the_message_instead_of_looping(bench: Bench, said: Any) -> None:
+    from dramatiq import Message
+
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    app = bench.app(work)
+    job = work.push(1)
+    corrupt(app, Message("default", "work", (), {"n": 1}, {"gello": said}, job.id).encode(), 0)
+    bench.work(app, lambda: app.failed.count() == 1)
+    assert ran == []
+    assert app.failed.all()[0].reason == "invalid_payload"
+
+
+@on("stub")
+def test_options_that_make_no_sense_do_not_lose_a_job_on_a_stock_broker(bench: Bench) -> None:
+    from dramatiq import Message
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        raise ValueError(n)
+
+    app = bench.app(work)
+    app.broker.enqueue(Message("default", "work", (), {"n": 1}, {"gello": {"timeout": "soon"}}))
+    bench.work(app, lambda: app.failed.count() == 1)

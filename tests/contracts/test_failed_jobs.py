@@ -88,9 +88,7 @@ def test_all_gives_pages_newest_first(store: FailedJobStore) -> None:
     ],
     ids=str,
 )
-def test_filters_find_by_queue_name_reason_time_and_text(
-    store: FailedJobStore, wanted: Filter, ids: list[str]
-) -> None:
+def test_filters_find_by_queue_name_reason_time_and_text(store: FailedJobStore, wanted: Filter, ids: list[str]) -> None:
     store.add(failed("a"))
     store.add(failed("b", queue="reports", name="Report"))
     store.add(failed("c", reason=Reason.TIMEOUT, exception="JobTimeout: late, 100% over", traceback=""))

@@ -109,7 +109,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INTS = st.integers(-(2**70), 2**70)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-AWARE = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))]))
+AWARE = st.datetimes(
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
+)
 SPANS = st.timedeltas(timedelta(days=-100_000), timedelta(days=100_000))
 POINTS = st.builds(Point, st.integers(), FINITE)
 ADDRESSES = st.builds(Address, street=TEXT, number=st.none() | st.integers())
@@ -177,7 +179,11 @@ TYPES: list[tuple[str, Any, st.SearchStrategy[Any]]] = [
     ("set", set[date], st.sets(st.dates(), max_size=3)),
     ("frozenset", frozenset[UUID], st.frozensets(st.uuids(), max_size=3)),
     ("dict", dict[str, float], st.dictionaries(TEXT, FINITE, max_size=3)),
-    ("dict of dicts", dict[str, dict[str, int]], st.dictionaries(TEXT, st.dictionaries(TEXT, INTS, max_size=2), max_size=2)),
+    (
+        "dict of dicts",
+        dict[str, dict[str, int]],
+        st.dictionaries(TEXT, st.dictionaries(TEXT, INTS, max_size=2), max_size=2),
+    ),
     ("mapping", Mapping[str, int], st.dictionaries(TEXT, INTS, max_size=3)),
     ("dict with int keys", dict[int, str], st.dictionaries(INTS, TEXT, max_size=3)),
     ("dict with uuid keys", dict[UUID, int], st.dictionaries(st.uuids(), INTS, max_size=3)),
@@ -186,7 +192,11 @@ TYPES: list[tuple[str, Any, st.SearchStrategy[Any]]] = [
     ("dict with bool keys", dict[bool, int], st.dictionaries(st.booleans(), INTS, max_size=2)),
     ("dict with float keys", dict[float, int], st.dictionaries(FINITE, INTS, max_size=2)),
     ("dict with bytes keys", dict[bytes, int], st.dictionaries(st.binary(max_size=5), INTS, max_size=2)),
-    ("dict with tuple keys", dict[tuple[int, int], int], st.dictionaries(st.tuples(st.integers(),st.integers()), INTS, max_size=2)),
+    (
+        "dict with tuple keys",
+        dict[tuple[int, int], int],
+        st.dictionaries(st.tuples(st.integers(), st.integers()), INTS, max_size=2),
+    ),
     ("any", Any, JSON),
     ("json", Json[list[int]], st.lists(st.integers(), max_size=3)),
     ("model", Customer, CUSTOMERS),
@@ -214,12 +224,12 @@ TYPES: list[tuple[str, Any, st.SearchStrategy[Any]]] = [
     ("str or bytes", str | bytes, TEXT | st.binary(max_size=5)),
     ("str or date", str | date, TEXT | st.dates()),
     ("float or str", float | str, FLOATS | TEXT),
-    ("any bytes", Any, st.binary(min_size=1,max_size=5)),
+    ("any bytes", Any, st.binary(min_size=1, max_size=5)),
     ("list any tuple", list[Any], st.lists(st.tuples(st.integers()))),
     ("object", object, JSON),
     ("bare dict", dict, st.dictionaries(TEXT, JSON, max_size=2)),
     ("bare list", list, st.lists(JSON, max_size=2)),
-    ("dict any key", dict[Any,int], st.dictionaries(st.integers(), INTS, max_size=2)),
+    ("dict any key", dict[Any, int], st.dictionaries(st.integers(), INTS, max_size=2)),
     ("infinite decimal", Decimal, st.decimals()),
     ("complex all", complex, st.complex_numbers()),
     ("type float dict", dict[str, Any], st.dictionaries(TEXT, FLOATS, max_size=2)),

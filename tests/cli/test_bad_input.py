@@ -1,0 +1,141 @@
+"""Whatever is wrong: one line that says what, where and the fix; no traceback, no long wait, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Project
+
+PUSH = ("push", "send_welcome_email")
+GOOD = (*PUSH, "user_id=1", "email=a@b.c")
+
+
+def write(name: str, text: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def broken_database(folder: Path) -> None:
+    (folder / "gello.db").write_text("This is a letter to my aunt, and no database at all. " * 100)
+
+
+def emptied_database(folder: Path) -> None:
+    """The migrations say that there are tables, and there are none."""
+    connection = sqlite3.connect(folder / "gello.db")
+    connection.executescript(
+        "CREATE TABLE queue_migrations (version INTEGER PRIMARY KEY, applied_at BIGINT);"
+        "INSERT INTO queue_migrations VALUES (1, 0);"
+    )
+    connection.close()
+
+
+def newer_database(folder: Path) -> None:
+    emptied_database(folder)
+    connection = sqlite3.connect(folder / "gello.db")
+    connection.execute("UPDATE queue_migrations SET version = 99")
+    connection.commit()
+    connection.close()
+
+
+def read_only_database(folder: Path) -> None:
+    sqlite3.connect(folder / "gello.db").close()
+
+
+READ_ONLY = {"QUEUE_URL": "sqlite:///file:gello.db?mode=ro&uri=true", "GELLO_APP": ""}
+TWICE = """
+from gello_dramatiq import queueable
+@queueable(name="twin")
+def one() -> None: ...
+@queueable(name="twin")
+def two() -> None: ...
+"""
+
+CASES: dict[str, tuple[tuple[str, ...], int, str, Callable[[Path], Any] | None, dict[str, str]]] = {
+    "missing field": ((*PUSH, "user_id=1"), 2, "field 'email' is missing", None, {}),
+    "unknown field": ((*GOOD, "colour=red"), 2, "field 'colour' is unknown; it takes: user_id, email", None, {}),
+    "wrong type": ((*PUSH, "user_id=x", "email=a@b.c"), 2, "field 'user_id'", None, {}),
+    "field given twice": ((*GOOD, "user_id=2"), 2, "field 'user_id' is given twice", None, {}),
+    "word without =": ((*PUSH, "user_id"), 2, "'user_id' is no field; write '{\"field\": value}'", None, {}),
+    "broken JSON": ((*PUSH, '{"user_id": '), 2, "the payload is no JSON", None, {}),
+    "not JSON-able": (("push", "ProcessReport", '{"report_id": NaN}'), 2, "NaN can't be written as JSON", None, {}),
+    "too large": ((*GOOD,), 2, "the limit is 10", None, {"QUEUE_MAX_PAYLOAD": "10"}),
+    "unknown job": (("push", "send_welcom_email"), 2, "did you mean 'send_welcome_email'?", None, {}),
+    "negative delay": ((*GOOD, "--delay=-5"), 2, "--delay: '-5' is negative", None, {}),
+    "no duration": ((*GOOD, "--delay=soon"), 2, "--delay: 'soon' is no duration", None, {}),
+    "bad queue in push": ((*GOOD, "--queue=9 lives"), 2, "--queue: '9 lives' is no queue name", None, {}),
+    "bad queue in work": (("work", "--queue=ok,9"), 2, "--queue: '9' is no queue name", None, {}),
+    "bad queue in clear": (("clear", "a b"), 2, "'a b' is no queue name", None, {}),
+    "bad priority": ((*GOOD, "--priority=9"), 2, "--priority", None, {}),
+    "bad timeout": (("work", "--timeout=long"), 2, "--timeout: 'long' is no duration", None, {}),
+    "bad backoff": (("work", "--backoff=1s,x"), 2, "--backoff: 'x' is no duration", None, {}),
+    "bad concurrency": (("work", "--concurrency=0"), 2, "--concurrency", None, {}),
+    "bad reason": (("failed", "--reason=bad"), 2, "'bad' is not one of 'error'", None, {}),
+    "bad moment": (("failed", "--since=soon"), 2, "--since 'soon' is no moment", None, {}),
+    "unknown option": (("work", "--quue=x"), 2, "No such option: --quue", None, {}),
+    "unknown command": (("wrok",), 2, "Did you mean 'work'?", None, {}),
+    "missing argument": (("clear",), 2, "Missing argument", None, {}),
+    "unknown failed job": (("failed", "nope"), 1, "No failed job has the id 'nope'", None, {}),
+    "no such module": (("jobs", "--app=nowhere:gello"), 3, "There is no module 'nowhere'", None, {}),
+    "no such attribute": (("jobs", "--app={app}:nothing"), 3, "has no 'nothing'; it holds: {app}:gello", None, {}),
+    "no app": (("jobs", "--app={app}:ProcessReport"), 3, "is no Gello app", None, {}),
+    "no app in the module": (("jobs", "--app={jobs}"), 3, "it holds no Gello app", None, {}),
+    "no name of an app": (("jobs", "--app=a/b"), 3, "write it as module:attribute", None, {}),
+    "module with an error": (
+        ("work", "faulty"), 3, "ZeroDivisionError: division by zero", write("faulty.py", "x = 1\n1 / 0\n"), {},
+    ),
+    "module with a syntax error": (("work", "faulty"), 3, "SyntaxError", write("faulty.py", "def (:\n"), {}),
+    "module that ends the program": (
+        ("work", "faulty"), 3, 'under if __name__ == "__main__"', write("faulty.py", "raise SystemExit(0)\n"), {},
+    ),
+    "name declared twice": (("work", "faulty"), 3, "Two jobs are called 'twin'", write("faulty.py", TWICE), {}),
+    "no database URL": (("work", "{jobs}"), 2, "is no database URL", None, {"QUEUE_URL": "nonsense", "GELLO_APP": ""}),
+    "missing folder": (
+        ("work", "{jobs}"), 2, "there is no folder", None, {"QUEUE_URL": "sqlite:///no/where.db", "GELLO_APP": ""},
+    ),
+    "bad setting": (("status",), 2, "QUEUE_MAX_TRIES", None, {"QUEUE_MAX_TRIES": "0", "GELLO_APP": ""}),
+    "bad gello.toml": (("config",), 2, "can't be read", write("gello.toml", "= 1"), {}),
+    "no database": (("status",), 4, "is a file, but no SQLite database", broken_database, {}),
+    "no database to work": (("work",), 4, "is a file, but no SQLite database", broken_database, {}),
+    "missing tables": (("status",), 4, "has no Gello tables", emptied_database, {}),
+    "newer tables": (("status",), 4, "upgrade Gello", newer_database, {}),
+    "read-only file": (("work", "{jobs}"), 4, "read-only", read_only_database, READ_ONLY),
+    "read-only file, processes": (("work", "{jobs}", "--processes=2"), 4, "read-only", read_only_database, READ_ONLY),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_gets_one_clear_line(project: Project, case: str) -> None:
+    words, code, says, prepare, environment = CASES[case]
+    if prepare is not None:
+        prepare(project.folder)
+    names = {"app": project.app, "jobs": project.jobs}
+    words = tuple(word.replace("{app}", project.app).replace("{jobs}", project.jobs) for word in words)
+    before = {path.name: path.read_bytes() for path in project.folder.glob("gello.db")}
+
+    ended = project.run(*words, **environment)
+
+    for name, value in names.items():
+        says = says.replace(f"{{{name}}}", value)
+    assert says in ended.err
+    assert ended.code == code
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith("gello: ")
+    assert ended.out == ""
+    assert ended.seconds < 5
+    # Those open the file: it is installed, or switched to WAL.
+    if case not in ("unknown failed job", "missing tables", "newer tables"):
+        assert {path.name: path.read_bytes() for path in project.folder.glob("gello.db")} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_a_file_without_write_permission_is_named(project: Project) -> None:
+    assert project.run("db", "install").code == 0
+    (project.folder / "gello.db").chmod(0o444)
+    ended = project.run(*GOOD)
+    assert ended.code == 4
+    assert "read-only" in ended.err

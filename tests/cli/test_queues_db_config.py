@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gello_dramatiq.cli.output import masked
+
+from .conftest import Ended, Project
+
+Run = Callable[..., Ended]
+
+
+def test_jobs_are_listed_with_their_limits(gello: Run) -> None:
+    listed = json.loads(gello("jobs", "--json").out)
+    report, mail = listed
+    assert report["backoff"] == "1s × 2ⁿ ≤ 5m"
+    assert (mail["queue"], mail["priority"], mail["max_attempts"], mail["timeout"]) == ("emails", 2, 2, 30.0)
+    assert mail["payload"]["required"] == ["user_id", "email"]
+    assert "user_id: integer, email: email, name?: string, tags?: array or null" in gello("jobs").out
+
+
+def test_jobs_of_a_module_need_no_app(gello: Run, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GELLO_APP")
+    assert [job["name"] for job in json.loads(gello("jobs", project.jobs, "--json").out)] == [
+        "ProcessReport", "send_welcome_email",
+    ]  # fmt: skip
+
+
+def test_without_an_app_the_command_says_how_to_name_one(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GELLO_APP")
+    ended = gello("jobs")
+    assert ended.code == 3
+    assert "No job is known here: name the app with --app myapp.main:gello" in ended.err
+
+
+@pytest.mark.parametrize("name", ["{app}:gello", "{app}.gello", "{app}", "held.{app}:gello", "held.{app}.gello"])
+def test_an_app_is_named_in_several_ways(gello: Run, project: Project, name: str) -> None:
+    package = project.folder / "held"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / f"{project.app}.py").write_text((project.folder / f"{project.app}.py").read_text())
+    assert gello("jobs", "--app", name.format(app=project.app)).code == 0
+
+
+def test_an_app_is_named_in_pyproject(gello: Run, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GELLO_APP")
+    Path("pyproject.toml").write_text(f'[tool.gello]\napp = "{project.app}:gello"\n')
+    assert gello("jobs").code == 0
+
+
+def test_the_package_of_an_app_is_not_walked(gello: Run, project: Project) -> None:
+    package = project.folder / f"package_{project.app}"
+    package.mkdir()
+    (package / "__init__.py").write_text((project.folder / f"{project.app}.py").read_text())
+    (package / "script.py").write_text("raise SystemExit('must not run')")
+    assert gello("jobs", "--app", f"{package.name}:gello").code == 0
+    assert gello("jobs", "--app", package.name).code == 0
+
+
+def test_status_shows_queues_and_failures(gello: Run) -> None:
+    gello("push", "send_welcome_email", "user_id=7", "email=a@b.c")
+    shown = gello("status").out
+    assert "Queue    Ready  Delayed  Reserved" in shown
+    assert "No worker is running." in shown
+    assert "0 failed jobs" in shown
+    assert json.loads(gello("status", "--json").out)["workers"] == []
+
+
+def test_clear_drops_what_waits(gello: Run) -> None:
+    for _ in range(2):
+        gello("push", "ProcessReport", "report_id=1")
+    refused = gello("clear", "reports")
+    assert refused.code == 2
+    assert "Drop 2 jobs of the queue reports for good?" in refused.err
+    assert gello("clear", "reports", "--yes").out == "2 jobs of reports dropped.\n"
+    assert json.loads(gello("clear", "reports", "--json").out) == {"queue": "reports", "dropped": 0}
+
+
+@pytest.mark.parametrize("command", [["status"], ["clear", "x"], ["work"]], ids=lambda words: words[0])
+def test_a_memory_queue_of_another_process_cannot_be_seen(gello: Run, project: Project, command: list[str]) -> None:
+    (project.folder / "held.py").write_text(f"from {project.jobs} import *\ngello = Gello('memory://')\n")
+    ended = gello(*command, "--app", "held:gello")
+    assert ended.code == 4
+    assert "A memory queue lives in one process" in ended.err
+
+
+def test_tables_are_installed_once(gello: Run) -> None:
+    assert json.loads(gello("db", "status", "--json").out)[0]["version"] == 0
+    assert not Path("gello.db").exists()
+    assert gello("db", "upgrade").code == 4
+    assert "version 1" in gello("db", "install").out
+    assert gello("db", "install").out == gello("db", "upgrade").out == "sqlite:///gello.db is up to date.\n"
+    assert "up to date" in gello("db", "status").out
+
+
+def test_the_statements_of_db_sql_make_the_tables(gello: Run) -> None:
+    statements = gello("db", "sql").out
+    connection = sqlite3.connect("gello.db")
+    connection.executescript(statements)
+    connection.close()
+    status = json.loads(gello("db", "status", "--json").out)[0]
+    assert status["version"] == status["newest"]
+    assert gello("push", "ProcessReport", "report_id=1").code == 0
+
+
+def test_an_app_without_a_database_has_no_tables(gello: Run, project: Project) -> None:
+    (project.folder / "held.py").write_text(f"from {project.jobs} import *\ngello = Gello('memory://')\n")
+    ended = gello("db", "install", "--app", "held:gello")
+    assert ended.code == 4
+    assert "keeps nothing in a database" in ended.err
+
+
+def config(gello: Run) -> dict[str, tuple[object, str]]:
+    return {row["name"]: (row["value"], row["from"]) for row in json.loads(gello("config", "--json").out)}
+
+
+def test_config_tells_where_each_setting_came_from(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pyproject.toml").write_text('[tool.gello]\nlease = "20s"\ntimeout = "5s"\n')
+    Path("gello.toml").write_text('timeout = "7s"\ndefault_queue = "toml"\n')
+    monkeypatch.setenv("QUEUE_DEFAULT", "env")
+    found = config(gello)
+    assert found["default_queue"] == ("env", "environment")
+    assert found["timeout"] == ("7s", "gello.toml")
+    assert found["lease"] == ("20s", "pyproject.toml")
+    assert found["url"] == ("sqlite:///gello.db", "argument")
+    assert found["max_tries"] == (3, "default")
+    assert "QUEUE_DEFAULT" in gello("config").out
+
+
+def test_config_hides_every_password(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GELLO_APP", "")
+    monkeypatch.setenv("QUEUE_URL", "postgresql://u:hunter2@host/db?password=hunter2&x=1")
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+    shown = gello("config").out
+    assert "hunter2" not in shown
+    assert "postgresql://u:***@host/db?password=***&x=1" in shown
+    assert "hunter2" not in gello("status").err
+
+
+def test_a_url_without_secrets_is_shown_as_it_is() -> None:
+    assert masked("sqlite:///gello.db") == "sqlite:///gello.db"
