@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from .errors import InvalidSetting
 from .payload import explain
 
 DEFAULT_URL = "sqlite:///gello.db"
+FILES = ("gello.toml", "pyproject.toml")
+"""Where settings are read from, in the working directory; the first stands above the second."""
 MASKED = frozenset({"redis_password"})
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -30,7 +37,7 @@ class Settings(BaseSettings):
     Durations are seconds, or a text such as "30s", "5m", "1h30m".
     """
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, toml_file="gello.toml")
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
 
     driver: Literal["database", "memory", "sync", "redis"] | None = Field(None, validation_alias="QUEUE_DRIVER")
     url: str | None = Field(None, validation_alias="QUEUE_URL")
@@ -44,7 +51,7 @@ class Settings(BaseSettings):
     table_prefix: str = Field("", validation_alias="QUEUE_TABLE_PREFIX")
     table_schema: str | None = Field(None, validation_alias="QUEUE_TABLE_SCHEMA")
     sqlite_synchronous: Literal["NORMAL", "FULL"] = Field("NORMAL", validation_alias="QUEUE_SQLITE_SYNCHRONOUS")
-    modules: Annotated[list[str], NoDecode] = Field([], validation_alias="QUEUE_MODULES")
+    modules: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field([], validation_alias="QUEUE_MODULES")
     app: str | None = Field(None, validation_alias="GELLO_APP")
     prefix: str = Field("gello:queue:", validation_alias="QUEUE_PREFIX")
     redis_host: str = Field("localhost", validation_alias="REDIS_HOST")
@@ -63,8 +70,7 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls),
-            InitSettingsSource(settings_cls, _pyproject()),
+            *(InitSettingsSource(settings_cls, _file(name)) for name in FILES),
         )
 
     @property
@@ -103,18 +109,30 @@ def read_settings(**arguments: Any) -> Settings:
     Raises:
       InvalidSetting: One can't be used; the message names it.
     """
+    _refuse_unknown("Gello(…)", arguments)
     try:
         return Settings(**{name: value for name, value in arguments.items() if value is not None})
     except ValidationError as error:
         raise InvalidSetting(f"Settings: {explain(error)}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidSetting(f"gello.toml or pyproject.toml can't be read: {error}") from error
 
 
-def _pyproject() -> dict[str, Any]:
-    path = Path("pyproject.toml")
+def _file(name: str) -> dict[str, Any]:
+    """What a file says, by field."""
+    path = Path(name)
     if not path.is_file():
         return {}
-    with path.open("rb") as file:
-        table: dict[str, Any] = tomllib.load(file).get("tool", {}).get("gello", {})
-    return table
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path.resolve()} can't be read: {error}") from error
+    said: dict[str, Any] = table.get("tool", {}).get("gello", {}) if name == "pyproject.toml" else table
+    _refuse_unknown(str(path.resolve()), said)
+    return said
+
+
+def _refuse_unknown(where: str, said: Iterable[str]) -> None:
+    for name in said:
+        if name not in Settings.model_fields:
+            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(Settings.model_fields)}."
+            raise InvalidSetting(f"{where}: {name!r} is no setting; {hint}")

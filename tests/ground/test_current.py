@@ -73,7 +73,8 @@ def test_the_first_app_is_the_default_and_a_later_one_isnt(first: Gello, second:
 
 
 def test_an_app_can_be_made_the_default_although_there_is_one(first: Gello) -> None:
-    assert current.queue() is Gello("memory://", default=True).queue
+    second = Gello("memory://", default=True)
+    assert current.queue() is second.queue
 
 
 def test_a_closed_app_is_no_default(first: Gello) -> None:

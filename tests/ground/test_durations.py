@@ -48,7 +48,7 @@ def test_every_way_to_write_a_duration_is_read(value: Any, length: timedelta) ->
     "value",
     [
         "", "  ", "s", "5 parsecs", "5x", "1h-30m", "1h,30m", "-5s", "5S", "1h half", "5m!", "nan", "inf", "1e400",
-        float("nan"), float("inf"), 1e300, "9" * 400 + "d", True, False, None, b"5s", [], {}, object(), 1j,
+        float("nan"), float("inf"), 1e300, "9" * 400 + "d", True, False, None, b"5s", [], {}, 1j,
         datetime(2026, 3, 1, tzinfo=UTC), NOW.date(),
     ],
     ids=lambda value: repr(value)[:30],
@@ -84,10 +84,12 @@ def test_a_number_means_the_same_alone_in_a_text_and_with_its_unit(seconds: int)
 
 @given(st.text(max_size=12))
 def test_any_text_is_read_or_refused_in_words(text: str) -> None:
+    refused = ""
     try:
         assert duration(text) >= timedelta(0)
     except InvalidDuration as error:
-        assert repr(text) in str(error)
+        refused = str(error)
+    assert not refused or refused.startswith(repr(text))
 
 
 @pytest.mark.parametrize(
