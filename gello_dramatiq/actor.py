@@ -16,7 +16,7 @@ from dramatiq.middleware import SkipMessage
 from dramatiq.worker import has_results_middleware
 
 from . import current, envelope
-from .broker import Claim
+from .claim import Claim
 from .deadline import Watchdog
 from .definition import DEFAULTS, Definition, Options
 from .errors import InvalidPayload, JobCrashed, JobExpired, JobUnloadable

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from dramatiq import Actor, Broker, Message, Middleware
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
-from dramatiq.message import get_encoder
 from dramatiq.middleware import (
     AgeLimit,
     Callbacks,
@@ -20,11 +19,10 @@ from dramatiq.middleware import (
 )
 
 from . import envelope
+from .claim import Claim
 from .definition import queue_name as check_queue_name
-from .errors import JobUnloadable, Unsupported
+from .errors import Unsupported
 from .forks import forget_in_children
-from .job import new_job_id
-from .outcome import Kind, Outcome, Reason
 
 if TYPE_CHECKING:
     from .coordinator import Coordinator
@@ -35,91 +33,6 @@ Delayed = tuple[Message[Any], int | None]
 
 STOCK = (AgeLimit, ShutdownNotifications, Callbacks, Pipelines, TimeLimit)
 """Dramatiq's own middleware, which only stock actors need. TimeLimit stands last: armed last, disarmed first."""
-
-
-class Claim(MessageProxy):
-    """A worker's right to one job: the message, and the number that settling it must match.
-
-    It is its own work item, so that no wrapper is made for each job.
-
-    Attributes:
-      key: What the broker knows the job by.
-      lease: Rises with each claim, release and rescue; a settle with an old one changes nothing.
-      deaths: How many workers died while they were known to run this job.
-      suspect: Whether a worker was lost that held it: from then on its start is marked before it runs.
-      raw: The message as it lies in the broker.
-      started: Set by the thread that begins to run it.
-      lost: Set when it turned out not to be this worker's any more.
-      settled: Set once an outcome is on its way, so that a second ack changes nothing.
-      kept: Set once the row of the failed job is written, where settling doesn't write it.
-      outcome: What the attempt came to.
-    """
-
-    __hash__ = object.__hash__
-
-    def __init__(
-        self, key: Any, lease: int, raw: bytes, *, queue: str, job_id: str = "", deaths: int = 0, suspect: bool = False
-    ) -> None:
-        self.key = key
-        self.queue_name = queue
-        self.message_id = job_id
-        self.lease = lease
-        self.raw = raw
-        self.deaths = deaths
-        self.suspect = suspect
-        self.failed = self.started = self.lost = self.settled = self.kept = False
-        self.outcome: Outcome | None = None
-        self._exception: BaseException | None = None
-        self._decode(raw)
-
-    def _decode(self, raw: bytes) -> None:
-        try:
-            fields = get_encoder().decode(raw)
-            self.actor_name: str = fields["actor_name"]
-            self.args = tuple(fields["args"])
-            self.kwargs: dict[str, Any] = fields["kwargs"]
-            self.options: dict[str, Any] = fields["options"]
-            self.message_id = fields["message_id"]
-            self.message_timestamp: int = fields["message_timestamp"]
-            if type(self.kwargs) is not dict or type(self.message_timestamp) is not int:
-                raise TypeError("kwargs is no object, or message_timestamp no number")  # noqa: TRY301
-            if self.options:
-                envelope.check(self.options)
-        except Exception as error:  # noqa: BLE001 (whatever is wrong with one message, its batch must not be stranded)
-            self._bury(error)
-
-    def _bury(self, error: Exception) -> None:
-        self.actor_name, self.args, self.kwargs, self.options = "", (), {}, {}
-        self.message_id, self.message_timestamp = self.message_id or new_job_id(), 0
-        reason = JobUnloadable(
-            f"The message can't be decoded ({type(error).__name__}: {error}); its raw bytes are kept."
-        )
-        self.outcome = Outcome(Kind.FAILED, error=reason, reason=Reason.INVALID_PAYLOAD)
-
-    @property
-    def message(self) -> Claim:
-        return self
-
-    @property
-    def _message(self) -> Message[Any]:  # type: ignore[override]  # built when a stock hook asks for it
-        return Message(
-            queue_name=self.queue_name,
-            actor_name=self.actor_name,
-            args=self.args,
-            kwargs=self.kwargs,
-            options=self.options,
-            message_id=self.message_id,
-            message_timestamp=self.message_timestamp,
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def remembering(self) -> bytes:
-        """The message as it goes back to the broker: with what it now remembers of its attempts."""
-        if self.outcome is None or self.outcome.progress is None:
-            return self.raw
-        return self._message.copy(options=envelope.remember(self.options, self.outcome.progress)).encode()
 
 
 class GelloBroker(Broker):

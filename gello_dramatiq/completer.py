@@ -13,7 +13,8 @@ from typing import Any
 
 from dramatiq.errors import BrokerConnectionError
 
-from .broker import Claim, GelloBroker
+from .broker import GelloBroker
+from .claim import Claim
 from .outcome import DONE, GIVEN_BACK, Kind, Outcome, Reason
 
 log = logging.getLogger("gello.worker")

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import secrets
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -24,10 +22,11 @@ from dramatiq.worker import Worker
 
 from . import envelope
 from .appetite import CLAIM, Appetite
-from .broker import Claim, GelloBroker
+from .broker import GelloBroker
+from .claim import Claim
 from .completer import Completer, Mark
 from .errors import JobUnknown
-from .lanes import Lane
+from .lanes import Lane, Unstarted
 from .outcome import GIVEN_BACK, Kind, Outcome, Reason
 
 log = logging.getLogger("gello.worker")
@@ -70,7 +69,7 @@ class Coordinator:
         self._given_up = False
         self._ended = threading.Event()
         self._appetite = Appetite(worker.worker_threads, time.monotonic)
-        self._handed: deque[tuple[float, list[Claim]]] = deque()
+        self._unstarted = Unstarted(worker, self._lanes)
         self._trouble = 0
         self._thread = threading.Thread(target=self._run, name="gello-coordinator", daemon=True)
 
@@ -209,7 +208,7 @@ class Coordinator:
             return
         runnable = [claim for claim in claims if self._known(claim)]
         self.held.update(runnable)
-        self._handed.append((time.monotonic(), runnable))
+        self._unstarted.add(runnable)
         for claim in runnable:
             if self._direct is not None:
                 self._direct(claim)
@@ -241,50 +240,20 @@ class Coordinator:
 
     def _patience(self, want: int) -> float:
         """How long to wait for something to happen."""
-        waiting = self._waiting_since()
+        waiting = self._unstarted.since()
         if waiting is None:
             return IDLE
         return max(PATIENCE - (time.monotonic() - waiting), 0.001)
 
-    def _waiting_since(self) -> float | None:
-        """Since when the oldest unstarted claim lies here."""
-        while self._handed:
-            since, claims = self._handed[0]
-            while claims and (claims[-1].started or claims[-1].settled):
-                claims.pop()
-            if claims:
-                return since
-            self._handed.popleft()
-        return None
-
     def _take_back_what_must_not_stay(self) -> None:
-        waiting = self._waiting_since()
+        waiting = self._unstarted.since()
         if waiting is None:
             return
         if not self._gate_open or time.monotonic() - waiting > PATIENCE:
             self._appetite.forget()
-            self._take_back(lambda claim: True)
+            self.completer.give_back(self._unstarted.take(lambda claim: True))
         elif self._paused:
-            self._take_back(lambda claim: claim.queue_name in self._paused)
-
-    def _take_back(self, wanted: Callable[[Claim], bool]) -> None:
-        """Give back what lies unstarted; what is kept stays in its order."""
-        kept = []
-        sources: list[Any] = [self.worker.work_queue, *(lane.claims for lane in self._lanes.values())]
-        for source in sources:
-            while True:
-                try:
-                    item = source.get_nowait()
-                except queue.Empty:
-                    break
-                if wanted(item.message):
-                    self.completer.give_back([item.message])
-                else:
-                    kept.append((source, item))
-                if source is self.worker.work_queue:
-                    source.task_done()
-        for source, item in kept:
-            source.put(item)
+            self.completer.give_back(self._unstarted.take(lambda claim: claim.queue_name in self._paused))
 
     def _count(self, claims: list[Claim]) -> None:
         for claim in claims:

@@ -9,7 +9,8 @@ from typing import cast
 from dramatiq import Broker, Middleware
 from dramatiq.worker import Worker
 
-from .broker import Claim, GelloBroker
+from .broker import GelloBroker
+from .claim import Claim
 from .completer import Completer
 from .coordinator import Coordinator
 

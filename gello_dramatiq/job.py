@@ -48,7 +48,7 @@ class Job:
 
 
 def new_job_id() -> str:
-    """A UUIDv7 whose 12 bits below the millisecond come from the clock, so that ids sort by time (RFC 9562, method 3)."""
+    """A UUIDv7 with 12 bits of the clock below the millisecond, so that ids sort by time (RFC 9562, method 3)."""
     ticks = time.time_ns() * 4096 // 1_000_000
     value = (ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64
     value |= 0b10 << 62 | int.from_bytes(os.urandom(8), "big") >> 2

@@ -6,16 +6,16 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NotRequired, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
-from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_jsonable_python
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_json
 from typing_extensions import TypedDict
 
 from .errors import InvalidDefinition, InvalidPayload
-from .travel import ON_THE_WAY, needs_text, obstacles, prepared
+from .travel import ON_THE_WAY, holds_floats, needs_text, obstacles, prepared
 
 CONFIG = ConfigDict(
     extra="forbid",
@@ -71,14 +71,14 @@ class Schema:
     def _build(self) -> TypeAdapter[Any]:
         try:
             adapter = TypeAdapter(self._annotation())
-            schema = adapter.core_schema
+            found = list(obstacles(adapter.core_schema))
         except PydanticUndefinedAnnotation:
             raise
         except PydanticUserError as error:
             if error.code in LATER:
                 raise NameError(error.message) from error
             raise InvalidDefinition(unfit(self.name, error)) from error
-        for field, reason in obstacles(schema):
+        for field, reason in found:
             raise InvalidDefinition(f"{self.name}: field {field!r} {reason}.")
         return adapter
 
@@ -94,7 +94,12 @@ class Schema:
     @cached_property
     def _write(self) -> Callable[..., Any]:
         # Not the adapter's own: models in the payload would follow their own settings, and lose bytes and infinities.
-        return SchemaSerializer(prepared(self.adapter.core_schema), ON_THE_WAY, _use_prebuilt=False).to_python
+        schema = self.adapter.core_schema
+        serializer = SchemaSerializer(prepared(schema), ON_THE_WAY, _use_prebuilt=False)
+        if not holds_floats(schema):
+            return partial(serializer.to_python, mode="json")
+        # Only as text infinities are written so that every JSON reader takes them.
+        return lambda *args, **how: json.loads(serializer.to_json(*args, **how))
 
     @cached_property
     def _load(self) -> Callable[[Mapping[str, Any]], Any]:
@@ -116,7 +121,7 @@ class Schema:
         """
         try:
             checked = self.adapter.validate_python(values) if isinstance(values, Mapping) else values
-            dumped: dict[str, Any] = self._write(checked, mode="json", by_alias=True, round_trip=True, warnings="error")
+            dumped: dict[str, Any] = self._write(checked, by_alias=True, round_trip=True, warnings="error")
             return dumped
         except ValidationError as error:
             raise InvalidPayload(f"{self.name}: {explain(error)}") from error
@@ -199,7 +204,7 @@ def unfit(name: str, error: PydanticUserError) -> str:
 
 def jsonable(value: Any) -> Any:
     """Any value as JSON-safe data, for showing: what can't be written is described."""
-    return to_jsonable_python(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings")
+    return json.loads(to_json(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings"))
 
 
 def _python_names(annotation: Any) -> Iterator[str]:

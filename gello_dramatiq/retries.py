@@ -13,7 +13,7 @@ from dramatiq.middleware import Retries
 from . import envelope
 from .actor import JobActor, Runner, age
 from .backoff import Constant
-from .broker import Claim
+from .claim import Claim
 from .definition import DEFAULT_RETRY_AFTER
 from .durations import spell
 from .outcome import DONE, Kind, Limits, Outcome, Progress, Reason, decide, describe

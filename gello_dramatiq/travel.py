@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -35,12 +35,18 @@ def needs_text(node: Node) -> bool:
     Only there pydantic reads bytes from base64 and strict types from what JSON has, and tells the members of a union
     apart by how they are written.
     """
+    return _any(node, lambda part: part.get("type") in ("bytes", "union", "tagged-union") or part.get("strict") is True)
+
+
+def holds_floats(node: Node) -> bool:
+    """Whether a payload may hold an infinity or a nan."""
+    return _any(node, lambda part: part.get("type") in ("float", "any"))
+
+
+def _any(node: Node, wanted: Callable[[Mapping[str, Any]], bool]) -> bool:
     if isinstance(node, Mapping):
-        kind = node.get("type")
-        if kind in ("bytes", "union", "tagged-union") or node.get("strict") is True:
-            return True
-        return any(needs_text(part) for part in node.values())
-    return isinstance(node, list | tuple) and any(needs_text(part) for part in node)
+        return wanted(node) or any(_any(part, wanted) for part in node.values())
+    return isinstance(node, list | tuple) and any(_any(part, wanted) for part in node)
 
 
 def obstacles(schema: Node) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
 import threading
 import time
@@ -26,7 +25,7 @@ from .definition import Options, queue_name, read_options
 from .durations import Duration, duration
 from .errors import InvalidSetting, Unsupported
 from .job import Job
-from .lanes import Lane
+from .lanes import Lane, OneLane, WorkQueue
 
 log = logging.getLogger("gello.worker")
 
@@ -94,27 +93,6 @@ class WorkerStatus:
     started_at: datetime | None
     uptime: timedelta
     memory: int
-
-
-class WorkQueue(queue.SimpleQueue[Any]):
-    """A FIFO queue as Dramatiq's threads use one, without the bookkeeping of `task_done`, which nobody here reads."""
-
-    unfinished_tasks = 0
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        item = super().get(block, timeout)
-        if item is None:
-            raise queue.Empty
-        return item
-
-    def wake(self, threads: int) -> None:
-        """End the waits of so many threads."""
-        for _ in range(threads):
-            self.put(None)
-
-    def task_done(self) -> None: ...
-
-    def join(self) -> None: ...
 
 
 class Worker(dramatiq.Worker):
@@ -249,7 +227,7 @@ class Worker(dramatiq.Worker):
             raise Unsupported(
                 "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
             )
-        self.consumers = cast(Any, _OneLane(Lane(broker, coordinator.completer)))
+        self.consumers = cast(Any, OneLane(Lane(broker, coordinator.completer)))
         coordinator.hand_to(cast(WorkQueue, self.work_queue).put)
         for _ in range(self.worker_threads):
             self._add_worker()
@@ -315,16 +293,6 @@ class Worker(dramatiq.Worker):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class _OneLane(dict[str, Lane]):
-    """Dramatiq's threads look up a queue's consumer; ours is the same for all queues."""
-
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-
-    def __missing__(self, queue_name: str) -> Lane:
-        return self._lane
 
 
 def resident_memory() -> int:

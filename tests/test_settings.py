@@ -124,7 +124,7 @@ def test_a_setting_that_cannot_be_used_is_named(
 
 def test_a_duration_that_cannot_be_read_is_named_when_the_app_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUE_TIMEOUT", "soon")
-    with pytest.raises(Exception, match="timeout.*'soon' is no duration"):
+    with pytest.raises(Exception, match=r"timeout.*'soon' is no duration"):
         Gello("memory://")
 
 
@@ -142,7 +142,7 @@ def test_a_key_of_a_file_that_is_no_setting_is_refused_with_the_nearest_name(tmp
 
 
 def test_an_unknown_argument_of_an_app_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(InvalidSetting, match="'max_trys'.*max_tries"):
+    with pytest.raises(InvalidSetting, match=r"'max_trys'.*max_tries"):
         Gello("memory://", max_trys=3)
 
 

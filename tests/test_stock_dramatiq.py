@@ -141,7 +141,9 @@ def test_a_stock_producer_pushes_to_a_gello_job_with_a_delay(gello: Gello) -> No
     message: dramatiq.Message[Any] = dramatiq.Message("default", "work", (), {"n": 1}, {})
     began = time.time()
     gello.broker.enqueue(message, delay=200)
-    with_eta: dramatiq.Message[Any] = dramatiq.Message("default", "work", (), {"n": 2}, {"eta": int(time.time() * 1000) + 200})
+    with_eta: dramatiq.Message[Any] = dramatiq.Message(
+        "default", "work", (), {"n": 2}, {"eta": int(time.time() * 1000) + 200}
+    )
     gello.broker.enqueue(with_eta)
     worker = gello.worker()
     worker.start()

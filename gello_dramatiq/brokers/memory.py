@@ -15,7 +15,8 @@ from typing import Any
 from dramatiq import Message, Middleware
 from dramatiq.errors import QueueJoinTimeout
 
-from ..broker import Claim, Delayed, GelloBroker, State
+from ..broker import Delayed, GelloBroker, State
+from ..claim import Claim
 from ..outcome import DONE, Kind
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, cast
 from dramatiq import Middleware
 from dramatiq.worker import ConsumerThread, WorkerThread
 
-from ..broker import Claim, Delayed, GelloBroker, State
+from ..broker import Delayed, GelloBroker, State
+from ..claim import Claim
 from ..completer import undecided
 from ..errors import Unsupported
 from ..outcome import Kind, Outcome

@@ -138,8 +138,8 @@ def read_url(url: str) -> URL:
     if read.get_backend_name() == "sqlite":
         if read.database in (None, "", ":memory:"):
             raise InvalidSetting(
-                f"{url}: an SQLite database in memory is lost with its process, and each connection would have its own; "
-                "name a file (sqlite:///gello.db), or use memory://."
+                f"{url}: an SQLite database in memory is lost with its process, and each connection would have its own;"
+                " name a file (sqlite:///gello.db), or use memory://."
             )
         folder = Path(str(read.database).removeprefix("file:")).parent
         if not folder.is_dir():

@@ -8,7 +8,7 @@ from dramatiq import Broker, Middleware
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import MiddlewareError
 
-from ..broker import Claim
+from ..claim import Claim
 from .record import FailedJobStore, record
 
 

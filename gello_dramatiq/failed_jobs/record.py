@@ -13,7 +13,7 @@ from dramatiq import Message
 from dramatiq.errors import DecodeError
 
 from .. import envelope
-from ..broker import Claim
+from ..claim import Claim
 from ..job import new_job_id
 from ..outcome import Kind, Outcome, Reason, describe
 

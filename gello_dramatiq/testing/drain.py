@@ -13,8 +13,9 @@ from dramatiq.worker import ConsumerThread, WorkerThread
 
 from .. import coordinator, current
 from ..app import Gello
-from ..broker import Claim, GelloBroker
+from ..broker import GelloBroker
 from ..brokers.memory import MemoryBroker
+from ..claim import Claim
 from ..completer import undecided
 from ..errors import GelloError, Unsupported
 from ..feed import FeedWorkers

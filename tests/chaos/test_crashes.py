@@ -43,7 +43,9 @@ def test_a_job_that_was_only_claimed_by_a_worker_that_died_keeps_its_attempts(ri
 
 
 def test_a_job_that_kills_its_worker_is_buried_and_its_bystanders_all_succeed(rig: Rig) -> None:
-    rig.gello.queue.bulk([good.job(n, 0.02) for n in range(20)] + [poison.job()] + [good.job(n, 0.02) for n in range(20, 40)])
+    rig.gello.queue.bulk(
+        [good.job(n, 0.02) for n in range(20)] + [poison.job()] + [good.job(n, 0.02) for n in range(20, 40)]
+    )
     deadline = time.monotonic() + 40
     worker = rig.worker()
     while rig.gello.failed.count() == 0 or rig.gello.queue.size(state="reserved") or rig.gello.queue.size():

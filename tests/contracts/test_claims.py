@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from gello_dramatiq import Gello, current_job, queueable
-from gello_dramatiq.broker import Claim, GelloBroker
+from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.leases import Watch
+from gello_dramatiq.claim import Claim
 from gello_dramatiq.errors import JobUnknown
 from gello_dramatiq.outcome import DONE, GIVEN_BACK, Kind, Outcome, Progress, Reason
 

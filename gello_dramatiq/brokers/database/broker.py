@@ -13,7 +13,8 @@ from dramatiq.errors import QueueJoinTimeout
 from sqlalchemy import Connection
 
 from ...backoff import exponential
-from ...broker import Claim, Delayed, GelloBroker, State
+from ...broker import Delayed, GelloBroker, State
+from ...claim import Claim
 from ...database.engine import Database
 from ...database.tables import DELAYED, READY, RESERVED
 from ...durations import Duration, duration

@@ -149,7 +149,7 @@ class Leases:
             self._bury(name, buried.get(name))
 
     def _bury(self, name: str, dead_at: int | None) -> None:
-        """Free what a dead worker held. Its row stays for a lease, and is swept again: a late claim may still commit."""
+        """Free what a dead worker held. Its row stays for a lease and is swept again: a late claim may still commit."""
         workers = self._workers
         now = int(time.time() * 1000)
         with self._database.write() as connection:
