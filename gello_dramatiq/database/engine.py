@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ class Database:
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with self._explained(), self.engine.connect().execution_options(gello_reads=True) as connection:
+        with self.explained(), self.engine.connect().execution_options(gello_reads=True) as connection:
             self._install_at_first_use()
             yield connection
 
@@ -66,7 +67,7 @@ class Database:
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with self._explained():
+        with self.explained():
             self._install_at_first_use()
             with self._writer, self.engine.begin() as connection:
                 yield connection
@@ -113,10 +114,15 @@ class Database:
                 raise
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Turn the errors of SQLAlchemy and of the driver into words.
+
+        Raises:
+          DatabaseUnavailable: The database can't be used.
+        """
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise explain(error, self) from error
 
 

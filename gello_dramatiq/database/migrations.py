@@ -57,7 +57,7 @@ class Migrator:
     def status(self) -> Status:
         """Which versions the database has. It is only read."""
         with (
-            self._database._explained(),
+            self._database.explained(),
             self._database.engine.connect().execution_options(gello_reads=True) as connection,
         ):
             return self._status(connection)
@@ -71,7 +71,7 @@ class Migrator:
         if not self.status().pending:
             return []
         database = self._database
-        with database._explained(), database._writer, database.engine.begin() as connection:
+        with database.explained(), database._writer, database.engine.begin() as connection:
             # Again, now that nobody else can write: another process may have been faster.
             pending = self._status(connection).pending
             for migration in pending:

@@ -84,6 +84,58 @@ def test_a_claim_whose_reply_was_lost_is_found_and_given_back(tmp_path: Path) ->
     app.close()
 
 
+class Away(Database):
+    """A database that is away for a while, for reading and writing."""
+
+    away = False
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        self._refuse()
+        with super().read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        self._refuse()
+        with super().write() as connection:
+            yield connection
+
+    def _refuse(self) -> None:
+        if self.away:
+            raise DatabaseUnavailable("away")
+
+
+def test_while_the_database_is_away_what_is_claimed_ends_and_all_is_settled_when_it_is_back(tmp_path: Path) -> None:
+    ran: list[int] = []
+    let_go = threading.Event()
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        if n < 4:
+            let_go.wait(10)
+        ran.append(n)
+
+    database = Away(f"sqlite:///{tmp_path / 'gello.db'}")
+    app = Gello(broker=DatabaseBroker(database, lease="2s"), jobs=[work])
+    app.queue.bulk([work.job(n) for n in range(30)])
+    worker = app.worker(concurrency=4, queues=["default"])
+    worker.start()
+    wait_for(lambda: app.queue.size(state="reserved") == 4)
+    database.away = True
+    let_go.set()
+    wait_for(lambda: len(ran) >= 4)
+    time.sleep(1.5)
+    assert all(thread.is_alive() for thread in worker.workers)
+    database.away = False
+    wait_for(lambda: len(ran) == 30)
+    worker.join()
+    worker.stop()
+    assert sorted(ran) == list(range(30))
+    assert app.queue.size(state="reserved") == 0
+    app.close()
+
+
 def test_failed_outcomes_wait_for_their_database_while_other_jobs_go_on(tmp_path: Path) -> None:
     """Where jobs are in memory and failures in SQLite: two failing jobs must not stop twenty good ones."""
     ran: list[int] = []

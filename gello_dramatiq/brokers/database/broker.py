@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from dramatiq import Message, Middleware
-from dramatiq.errors import QueueJoinTimeout
+from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout
 from sqlalchemy import Connection
 
 from ...backoff import exponential
@@ -111,14 +111,12 @@ class DatabaseBroker(GelloBroker):
             ]
 
     def wait(self, inbox: Any, timeout: float) -> Any:
-        if self._watcher is None:
-            self._watcher = DataVersion(self.database, self._sql)
         until = time.monotonic() + timeout
         while True:
             try:
                 return inbox.get(timeout=POLL)
             except queue.Empty:
-                if self._watcher.changed() or self._is_time_to_promote():
+                if self._watch(DataVersion.changed) or self._is_time_to_promote():
                     return None
                 if time.monotonic() >= until:
                     raise
@@ -135,9 +133,7 @@ class DatabaseBroker(GelloBroker):
         return owner
 
     def detach(self, owner: str) -> None:
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None
+        self._stop_watching()
         if self._leases is not None:
             leases, self._leases = self._leases, None
             leases.stop()
@@ -263,12 +259,25 @@ class DatabaseBroker(GelloBroker):
         with self.database.read() as connection:
             return any(connection.exec_driver_sql(self._sql.any_ready, (name,)).first() for name in queues)
 
+    def _watch(self, look: Callable[[DataVersion], bool]) -> bool:
+        """Look at the database on the watcher's own connection; a broken one is replaced at the next look."""
+        if self._watcher is None:
+            self._watcher = DataVersion(self.database, self._sql)
+        try:
+            return look(self._watcher)
+        except BrokerConnectionError:
+            self._stop_watching()
+            raise
+
+    def _stop_watching(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
+
     def _is_time_to_promote(self) -> bool:
         if time.monotonic() - self._promoted_at < PROMOTE_EVERY:
             return False
-        if self._watcher is None:
-            self._watcher = DataVersion(self.database, self._sql)
-        due = self._watcher.due(self._sql.now())
+        due = self._watch(lambda watcher: watcher.due(self._sql.now()))
         if not due:
             self._promoted_at = time.monotonic()
         return due

@@ -92,8 +92,10 @@ class DataVersion:
     """Sees, on a connection of its own that never writes, that somebody else has committed."""
 
     def __init__(self, database: Database, statements: SQLite) -> None:
-        self._connection = database.engine.raw_connection()
-        self._cursor = self._connection.cursor()
+        self._database = database
+        with database.explained():
+            self._connection = database.engine.raw_connection()
+            self._cursor = self._connection.cursor()
         self._next_due = statements.next_due
         self._version: Any = None
 
@@ -111,5 +113,6 @@ class DataVersion:
         self._connection.close()
 
     def _ask(self, question: str) -> Any:
-        row = self._cursor.execute(question).fetchone()
+        with self._database.explained():
+            row = self._cursor.execute(question).fetchone()
         return row[0] if row else None
