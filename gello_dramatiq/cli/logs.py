@@ -31,6 +31,8 @@ def configure(gello: Gello, level: Level, *, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # A reader that has gone (`gello work | head`) must not make each further line a traceback.
+    logging.raiseExceptions = False
     if level != "debug":
         # At each failure Dramatiq writes a traceback, in Gello's jobs before it is known what comes of it. The job's
         # own line says what went wrong, and the traceback is kept with the failed job.

@@ -112,4 +112,5 @@ def gello(project: Project, capfd: pytest.CaptureFixture[str]) -> Iterator[Calla
 
     yield run
     root.handlers, root.level = handlers, level
+    logging.raiseExceptions = True
     logging.getLogger("dramatiq.worker.WorkerThread").filters = filters

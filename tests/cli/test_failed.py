@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import sqlite3
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -151,3 +153,27 @@ def test_a_moment_is_a_date_or_how_long_ago() -> None:
     assert abs(now - timedelta(hours=2) - ago) < timedelta(seconds=5)
     with pytest.raises(InvalidSetting, match="--since 'soon' is no moment"):
         moment("--since", "soon")
+
+
+def test_a_terminal_gets_two_lines_for_a_failed_job(
+    gello: Run, failed_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", gello("failed", "--queue", "emails").out)
+    first, second = (line.strip() for line in shown.splitlines() if "Connection" in line or failed_id in line)
+    assert first.split()[:3] == ["send_welcome_email", "emails", "ConnectionRefusedError:"]
+    assert re.fullmatch(f"{failed_id} +error · 2 attempts · (just now|.* ago)", second)
+
+
+def test_a_message_that_cannot_be_decoded_is_shown_raw(gello: Run, failed_id: str) -> None:
+    connection = sqlite3.connect("gello.db")
+    connection.execute("UPDATE failed_jobs SET message = ?, name = '', attempts = '[]', traceback = ''", (b"junk",))
+    connection.commit()
+    connection.close()
+    shown = gello("failed", failed_id).out
+    assert shown.startswith("(no name)\n")
+    assert "payload  junk" in shown
+    assert "Attempts" not in shown
+    ended = gello("retry", failed_id)
+    assert ended.code == 1
+    assert "can't be decoded" in ended.err

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gello_dramatiq import backoff
+from gello_dramatiq.broker import State
+from gello_dramatiq.cli import jobs
 from gello_dramatiq.cli.output import masked
 
 from .conftest import Ended, Project
@@ -143,3 +148,62 @@ def test_config_hides_every_password(gello: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_a_url_without_secrets_is_shown_as_it_is() -> None:
     assert masked("sqlite:///gello.db") == "sqlite:///gello.db"
+
+
+def test_status_shows_the_workers(gello: Run) -> None:
+    gello("db", "install")
+    now = int(time.time() * 1000)
+    connection = sqlite3.connect("gello.db")
+    connection.executemany(
+        "INSERT INTO queue_workers VALUES (?, 'here', ?, 'emails', ?, 3, ?, ?)",
+        [("a", 11, now - 7_260_000, now - 2_000, None), ("b", 12, now - 9_000, now - 9_000, now)],
+    )
+    connection.commit()
+    connection.close()
+    shown = gello("status").out
+    assert re.search(r"here +11 +emails +2h 1m ago +[23]s ago", shown)
+    assert re.search(r"here +12 +emails +.*dead", shown)
+    workers = json.loads(gello("status", "--json").out)["workers"]
+    assert [worker["dead"] for worker in workers] == [False, True]
+
+
+def test_a_stock_broker_says_what_it_cannot_tell(gello: Run, project: Project) -> None:
+    (project.folder / "held.py").write_text(
+        f"from {project.jobs} import *\nfrom dramatiq.brokers.stub import StubBroker\n"
+        "gello = Gello(broker=StubBroker())\n"
+    )
+    ended = gello("status", "--app", "held:gello")
+    assert ended.code == 4
+    assert "StubBroker is a stock Dramatiq broker" in ended.err
+
+
+def test_a_sync_queue_has_no_workers(gello: Run, project: Project) -> None:
+    (project.folder / "held.py").write_text(f"from {project.jobs} import *\ngello = Gello('sync://')\n")
+    shown = json.loads(gello("status", "--app", "held:gello", "--json").out)
+    assert (shown["broker"], shown["workers"], shown["failed"]) == ("sync://", None, None)
+    assert "No worker" not in gello("status", "--app", "held:gello").out
+    assert gello("work", "--app", "held:gello").code == 4
+
+
+def test_what_a_broker_cannot_count_is_a_question_mark(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gello_dramatiq.brokers.database.broker import DatabaseBroker
+    from gello_dramatiq.errors import Unsupported
+
+    real = DatabaseBroker.size
+
+    def size(self: DatabaseBroker, queue: str, state: State = "ready") -> int:
+        if state == "reserved":
+            raise Unsupported
+        return real(self, queue, state)
+
+    monkeypatch.setattr(DatabaseBroker, "size", size)
+    assert re.search(r"emails +· +· +\?", gello("status").out)
+
+
+@pytest.mark.parametrize(
+    ("given", "spelled"),
+    [("5s", "5s"), (["1s", "1m"], "1s, 1m"), (backoff.exponential("1s"), "1s × 2ⁿ ≤ 5m"), (lambda *_: 1, "its own")],
+    ids=["constant", "steps", "exponential", "chosen"],
+)
+def test_a_backoff_is_spelled(given: backoff.AnyBackoff, spelled: str) -> None:
+    assert jobs.spelled(backoff.as_backoff(given)) == spelled

@@ -96,6 +96,16 @@ def test_the_log_may_be_json_lines(gello: Run) -> None:
     assert lines[-1]["level"] == "info"
 
 
+def test_a_log_that_nobody_reads_is_no_error(project: Project) -> None:
+    with started(project, "--stop-when-empty") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=SLOW_START) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        process.stdout = None
+
+
 def test_limits_end_the_work(gello: Run) -> None:
     for _ in range(3):
         gello("push", "ProcessReport", "report_id=0")
