@@ -66,6 +66,7 @@ class Coordinator:
         self._paused: set[str] = set()
         self._gate_open = True
         self._stopping = False
+        self._attached = False
         self._given_up = False
         self._ended = threading.Event()
         self._appetite = Appetite(worker.worker_threads, time.monotonic)
@@ -73,8 +74,18 @@ class Coordinator:
         self._trouble = 0
         self._thread = threading.Thread(target=self._run, name="gello-coordinator", daemon=True)
 
+    def attach(self) -> None:
+        """Make the worker known to its broker.
+
+        Raises:
+          BrokerConnectionError: The broker can't be reached.
+        """
+        if not self._attached:
+            self.owner = self.broker.attach(self.owner, self)
+            self._attached = True
+
     def start(self) -> None:
-        self.owner = self.broker.attach(self.owner, self)
+        """Begin to claim and settle."""
         self.completer.wake()
         self._thread.start()
 
@@ -151,6 +162,7 @@ class Coordinator:
     def _run(self) -> None:
         while not self._given_up and (not self._stopping or self._left()):
             try:
+                self.attach()
                 self._turn()
                 self._trouble = 0
             except BrokerConnectionError as error:

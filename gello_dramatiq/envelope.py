@@ -90,7 +90,8 @@ def remember(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             known[name] = value
         else:
             known.pop(name, None)
-    return {**options, OPTION: known}
+    rest = {name: value for name, value in options.items() if name != OPTION}
+    return {**rest, OPTION: known} if known else rest
 
 
 def forget(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, NotRequired, get_type_hints
@@ -56,7 +56,7 @@ class Schema:
             return self._build()
         except NameError as error:
             raise InvalidDefinition(
-                f"{self.name}: {error}; define the types of a payload in the module, not inside a function."
+                f"{self.name}: {_first_line(error)}; define a payload's types in the module, not inside a function."
             ) from error
 
     def check(self) -> None:
@@ -70,7 +70,10 @@ class Schema:
 
     def _build(self) -> TypeAdapter[Any]:
         try:
-            adapter = TypeAdapter(self._annotation())
+            annotation = self._annotation()
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                annotation.model_rebuild()  # names what is not defined yet
+            adapter = TypeAdapter(annotation)
             found = list(obstacles(adapter.core_schema))
         except PydanticUndefinedAnnotation:
             raise
@@ -86,10 +89,6 @@ class Schema:
     def fields(self) -> Sequence[str]:
         """The names under which fields travel, in order."""
         return [*self.json_schema().get("properties", {})]
-
-    @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(self.fields) | frozenset(_python_names(self._annotation()))
 
     @cached_property
     def _write(self) -> Callable[..., Any]:
@@ -134,8 +133,6 @@ class Schema:
         Raises:
           InvalidPayload: It isn't what the job takes.
         """
-        if not data.keys() <= self._known:
-            data = {field: value for field, value in data.items() if field in self._known}
         try:
             return self._load(data)
         except ValidationError as error:
@@ -199,7 +196,7 @@ def explain(error: ValidationError) -> str:
 
 def unfit(name: str, error: PydanticUserError) -> str:
     """Pydantic's refusal of a type, in one line."""
-    return f"{name}: its payload has no schema: {error.message.partition(chr(10))[0]}"
+    return f"{name}: its payload has no schema: {_first_line(error)}"
 
 
 def jsonable(value: Any) -> Any:
@@ -207,9 +204,6 @@ def jsonable(value: Any) -> Any:
     return json.loads(to_json(value, fallback=repr, bytes_mode="base64", inf_nan_mode="strings"))
 
 
-def _python_names(annotation: Any) -> Iterator[str]:
-    yield from annotation.__annotations__ if not _is_model(annotation) else annotation.model_fields
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _first_line(error: Exception) -> str:
+    """What an error of pydantic's says before it points to its documentation."""
+    return str(error).partition("\n")[0]

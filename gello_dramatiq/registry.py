@@ -96,11 +96,18 @@ def import_module(name: str) -> ModuleType:
                 f"There is no module {error.name!r}; run the command in the folder that holds it, or set PYTHONPATH."
             ) from error
         raise ImportFailed(_import_error(name, error)) from error
+    except SystemExit as error:
+        raise ImportFailed(
+            f"Module {name!r} ends the program while it is imported; put what it does as a script under "
+            'if __name__ == "__main__".'
+        ) from error
     except Exception as error:
         raise ImportFailed(_import_error(name, error)) from error
 
 
 def _import_error(name: str, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"Module {name!r} can't be imported: SyntaxError: {error.msg} (in {error.filename}, line {error.lineno})"
     frame = error.__traceback__
     while frame and frame.tb_next:
         frame = frame.tb_next

@@ -53,7 +53,8 @@ class JobRetries(Retries):
             message.outcome = DONE
             if ours and log.isEnabledFor(logging.INFO):
                 took = time.monotonic() - runner.began
-                log.info("%s %s done in %.3gs", message.actor_name, message.message_id, took)
+                facts = _facts(message, Kind.DONE, took)
+                log.info("%s %s done in %.3gs", message.actor_name, message.message_id, took, extra=facts)
         elif isinstance(actor, JobActor):
             self._decide(broker, actor, message, exception)
         else:
@@ -79,7 +80,7 @@ class JobRetries(Retries):
         message.outcome = outcome
         if outcome.kind is Kind.FAILED:
             message.fail()
-        _tell(message, progress, limits, outcome)
+        _tell(message, progress, limits, outcome, took)
 
     def _state(self, actor: JobActor, message: Any) -> tuple[Progress, Limits]:
         """What is known of a message; nothing, if what it says is no sense: an error here would lose it."""
@@ -110,15 +111,22 @@ class JobRetries(Retries):
         message.outcome = Outcome(Kind.FAILED, error=error, reason=Reason.ERROR) if message.failed else DONE
 
 
-def _tell(message: Any, progress: Progress, limits: Limits, outcome: Outcome) -> None:
+def _tell(message: Any, progress: Progress, limits: Limits, outcome: Outcome, took: float) -> None:
     """Say in one line what became of a job."""
     name = f"{message.actor_name} {message.message_id}"
     number = f"attempt {progress.spent + 1}" + (f" of {limits.max_attempts}" if limits.max_attempts else "")
     why = describe(outcome.error) if outcome.error else ""
+    facts = _facts(message, outcome.kind, took)
     match outcome.kind:
         case Kind.RELEASED:
-            log.info("%s released, runs again in %s", name, spell(outcome.delay))
+            log.info("%s released, runs again in %s", name, spell(outcome.delay), extra=facts)
         case Kind.RETRIED:
-            log.warning("%s %s: %s; runs again in %s", name, number, why, spell(outcome.delay))
+            log.warning("%s %s: %s; runs again in %s", name, number, why, spell(outcome.delay), extra=facts)
         case _:
-            log.error("%s failed on %s (%s): %s", name, number, outcome.reason, why)
+            log.error("%s failed on %s (%s): %s", name, number, outcome.reason, why, extra=facts)
+
+
+def _facts(message: Any, kind: Kind, took: float) -> dict[str, Any]:
+    """The same for programs: what a JSON log carries beside its line."""
+    job = {"event": kind.value, "job": message.actor_name, "id": message.message_id, "queue": message.queue_name}
+    return {"gello": {**job, "seconds": round(took, 6)}}

@@ -15,16 +15,19 @@ ON_THE_WAY = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_js
 """How values are written, whatever a model inside the payload says for itself."""
 
 _HOLDERS = frozenset({"model", "dataclass", "typed-dict"})
+_EXTRAS = frozenset({"extra_behavior", "extra_fields_behavior"})
 _ASIDE = frozenset({"computed_fields", "definitions", "metadata", "serialization"})
 _NO_KEYS = frozenset({"tuple", "list", "set", "frozenset", "dict", "nullable", "none", *_HOLDERS})
 
 
 def prepared(node: Node) -> Node:
-    """The schema with `ON_THE_WAY` in all of its models."""
+    """The schema with `ON_THE_WAY` in all of its models, and none that forbids the fields of a newer producer."""
     if isinstance(node, Mapping):
-        copy = {key: prepared(value) for key, value in node.items()}
+        copy: dict[str, Any] = {
+            key: "ignore" if key in _EXTRAS and value == "forbid" else prepared(value) for key, value in node.items()
+        }
         if node.get("type") in _HOLDERS:
-            copy["config"] = {**(node.get("config") or {}), **ON_THE_WAY}
+            copy["config"] = {**(copy.get("config") or {}), **ON_THE_WAY}
         return copy
     return [prepared(part) for part in node] if isinstance(node, list) else node
 

@@ -228,6 +228,7 @@ class Worker(dramatiq.Worker):
                 "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
             )
         self.consumers = cast(Any, OneLane(Lane(broker, coordinator.completer)))
+        coordinator.attach()
         coordinator.hand_to(cast(WorkQueue, self.work_queue).put)
         for _ in range(self.worker_threads):
             self._add_worker()

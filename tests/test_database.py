@@ -14,10 +14,11 @@ from sqlalchemy import create_engine, inspect
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.sqlite import SQLite
-from gello_dramatiq.database.engine import Database, mask
+from gello_dramatiq.database.engine import Database
 from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
 from gello_dramatiq.database.tables import metadata, tables
 from gello_dramatiq.errors import DatabaseUnavailable, InvalidSetting, TablesMissing
+from gello_dramatiq.masking import mask
 
 
 @queueable
@@ -56,6 +57,10 @@ def test_a_password_is_masked_wherever_it_stands() -> None:
     assert mask("amqp://ann:secret@host/vhost") == "amqp://ann:***@host/vhost"
     assert mask("not a url") == "not a url"
     assert mask("redis://host") == "redis://host"
+    assert mask("redis://:p@ss@host:6379/0") == "redis://:***@host:6379/0"
+    assert mask("ann:secret@host") == "ann:***@host"
+    assert mask("mysql://host/db?user=ann&password=secret&ssl=1") == "mysql://host/db?user=ann&password=***&ssl=1"
+    assert mask("sqlite:////var/lib/gello.db") == "sqlite:////var/lib/gello.db"
 
 
 def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..masking import mask
 from .loading import opened
-from .output import emit, masked, table
+from .output import emit, table
 from .parameters import App, Json
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def described(settings: Settings, app: str | None = None) -> list[dict[str, Any]
         rows.append(
             {
                 "name": name,
-                "value": HIDDEN if value and name in MASKED else masked(value) if value and name in URLS else value,
+                "value": HIDDEN if value and name in MASKED else mask(value) if value and name in URLS else value,
                 "from": origins.of(name, value, field.get_default(call_default_factory=True)),
                 "env": str(field.validation_alias),
             }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .loading import opened
-from .output import counted, emit, masked, table
+from .output import counted, emit, table
 from .parameters import App, Json
 
 if TYPE_CHECKING:
@@ -114,4 +114,4 @@ def _row(name: str, found: Status) -> list[str]:
 
 
 def _shown(database: Database) -> str:
-    return masked(database.shown)
+    return database.shown

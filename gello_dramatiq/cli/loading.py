@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -50,20 +50,8 @@ def _load(name: str | None, modules: Sequence[str]) -> Gello:
     if not name:
         from ..app import Gello
 
-        return _guarded(lambda: Gello(modules=modules))
-    return _guarded(lambda: _named(name, modules))
-
-
-def _guarded(load: Callable[[], Gello]) -> Gello:
-    try:
-        return load()
-    except SystemExit as error:
-        from ..errors import ImportFailed
-
-        raise ImportFailed(
-            "A module ends the program while it is imported; put what it does as a script under "
-            'if __name__ == "__main__".'
-        ) from error
+        return Gello(modules=modules)
+    return _named(name, modules)
 
 
 def _named(name: str, modules: Sequence[str]) -> Gello:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..masking import mask
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
-
-_SECRETS = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token|key)[^=&]*=)[^&\s]*", re.IGNORECASE)
-HIDDEN = r"\1***"
 
 
 def emit(data: Any) -> None:
@@ -81,16 +79,9 @@ def clock(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def masked(url: str) -> str:
-    """A URL without its secrets."""
-    from ..database.engine import mask
-
-    return _SECRETS.sub(HIDDEN, mask(url))
-
-
 def complain(message: str) -> None:
     """Say on stderr, in one line, what went wrong."""
-    line = f"gello: {_SECRETS.sub(HIDDEN, ' '.join(message.split()))}"
+    line = f"gello: {mask(' '.join(message.split()))}"
     typer.secho(line, fg="red" if sys.stderr.isatty() else None, err=True)
 
 

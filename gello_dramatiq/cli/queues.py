@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .loading import opened
-from .output import ago, confirm, console, counted, emit, masked, table
+from .output import ago, confirm, console, counted, emit, table
 from .parameters import App, Json, Yes
 from .wanted import kept
 
 if TYPE_CHECKING:
     from ..app import Gello
     from ..broker import State
+    from ..database.engine import Database
 
 STATES: tuple[State, ...] = ("ready", "delayed", "reserved")
 
@@ -77,9 +78,9 @@ def snapshot(gello: Gello) -> dict[str, Any]:
 
 def where(gello: Gello) -> str:
     """Where an app's jobs are, in a few words without secrets."""
-    database = getattr(gello.broker, "database", None)
+    database: Database | None = getattr(gello.broker, "database", None)
     if database is not None:
-        return masked(database.shown)
+        return database.shown
     name = getattr(gello.broker, "name", None)
     return f"{name}://" if name else type(gello.broker).__name__
 

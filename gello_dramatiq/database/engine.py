@@ -16,9 +16,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
 from ..forks import forget_in_children
+from ..masking import mask
 from .tables import Tables, tables
 
-BUSY = 4.0
+BUSY = 3.0
 """Seconds to wait for SQLite's write lock before saying that the database is locked."""
 
 
@@ -47,7 +48,7 @@ class Database:
     @property
     def shown(self) -> str:
         """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        return mask(self.url.render_as_string(hide_password=True))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -151,14 +152,6 @@ def read_url(url: str) -> URL:
         if not folder.is_dir():
             raise InvalidSetting(f"{url}: there is no folder {str(folder)!r}; create it, or name another file.")
     return read
-
-
-def mask(url: str) -> str:
-    """A URL with its password hidden, also where it is otherwise no URL."""
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, user = head.partition("://")
-    name, colon, _ = user.partition(":")
-    return f"{scheme}{slashes}{name}{colon and ':***'}{at}{tail}" if at else url
 
 
 def explain(error: Exception, database: Database) -> DatabaseUnavailable:

@@ -12,7 +12,7 @@ import pytest
 from gello_dramatiq import backoff
 from gello_dramatiq.broker import State
 from gello_dramatiq.cli import jobs
-from gello_dramatiq.cli.output import masked
+from gello_dramatiq.masking import mask
 
 from .conftest import Ended, Project
 
@@ -147,7 +147,7 @@ def test_config_hides_every_password(gello: Run, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_url_without_secrets_is_shown_as_it_is() -> None:
-    assert masked("sqlite:///gello.db") == "sqlite:///gello.db"
+    assert mask("sqlite:///gello.db") == "sqlite:///gello.db"
 
 
 def test_status_shows_the_workers(gello: Run) -> None:
