@@ -16,7 +16,7 @@ from . import aftercare, config, demo, failed, jobs, push, queues, work
 from .db import db
 from .exits import EPILOG, FAILED, USAGE, code_of
 from .output import complain, emit
-from .parameters import Json
+from .parameters import App, Json
 
 
 class Sections(TyperGroup):
@@ -58,8 +58,12 @@ def gello(
         bool,
         typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
     ] = False,
+    app: App = None,
 ) -> None:
     """Gello: Laravel's queue for Python, on Dramatiq."""
+    if app is not None:
+        # For the command that follows, which may name another one, and for the processes that it starts.
+        os.environ["GELLO_APP"] = app
 
 
 def version(json: Json = False) -> None:

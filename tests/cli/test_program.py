@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,18 @@ def test_an_unexpected_error_is_not_hidden(project: Project, monkeypatch: pytest
 def test_the_module_runs_as_the_program(project: Project) -> None:
     ended = project.run("version")
     assert (ended.code, ended.out) == (0, f"gello {gello_dramatiq.__version__}\n")
+
+
+def test_the_app_may_be_named_before_the_command_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "front.py").write_text(
+        "from gello_dramatiq import Gello, queueable\n@queueable\ndef sell() -> None: ...\ngello = Gello('memory://')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "gello_dramatiq", "--app", "front:gello", "jobs", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [job["name"] for job in json.loads(ran.stdout)] == ["sell"]
