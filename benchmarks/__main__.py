@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="gello-bench-") as scratch:
-        run = Run(options.jobs or (4000 if options.quick else 20_000), options.quick, Path(scratch))
+        run = Run(options.jobs or (4000 if options.quick else 20_000), options.quick, Path(scratch), options.pin)
         results: dict[str, list[Result]] = {}
         figures: dict[str, list[Round]] = {}
         progress = Console(stderr=True)
@@ -55,7 +55,7 @@ def _rounds(name: str, run: Run, rounds: int, progress: Console) -> list[Round]:
 
 def _measure(name: str, case: str, run: Run) -> dict[str, Any]:
     """Measure one case in a fresh process, so that nothing of another one is left in it."""
-    told = json.dumps({"jobs": run.jobs, "quick": run.quick, "scratch": str(run.scratch)})
+    told = json.dumps({"jobs": run.jobs, "quick": run.quick, "scratch": str(run.scratch), "pin": run.pin})
     command = [sys.executable, "-m", "benchmarks.child", name, case, told]
     done = subprocess.run(command, cwd=run.scratch, env=_environment(), stdout=subprocess.PIPE, text=True, timeout=600)
     if done.returncode != 0 or not done.stdout:
@@ -83,6 +83,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=f"some of: {', '.join(NAMES)}")
     parser.add_argument("--jobs", type=int, help="how many jobs a backlog has (20,000)")
     parser.add_argument("--quick", action="store_true", help="smaller backlogs: a rough answer in less time")
+    parser.add_argument(
+        "--pin", action="store_true", help="keep single processes on one core (Linux): steadier CPU ratios"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON with all figures instead of the table")
     return parser.parse_args()
 

@@ -30,11 +30,13 @@ class Run:
       jobs: How many jobs a backlog has.
       quick: Whether a rough answer will do.
       scratch: A directory that lives as long as the run.
+      pin: Whether what runs in one process stays on one core.
     """
 
     jobs: int
     quick: bool
     scratch: Path
+    pin: bool = False
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,10 @@ else:
                 # pydantic only warns of a field that hides a method; we refuse it, with the reason.
                 warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
                 try:
-                    return super().__new__(mcs, *args, **kwargs)
+                    made = super().__new__(mcs, *args, **kwargs)
+                    # pydantic looks for types where its own __new__ is called from, which is here: look one frame up.
+                    made.model_rebuild(raise_errors=False, _parent_namespace_depth=3)
+                    return made
                 except PydanticUserError as error:
                     raise InvalidDefinition(unfit(args[0], error)) from error
 

@@ -24,7 +24,7 @@ def duration(value: Duration) -> timedelta:
       InvalidDuration: It can't be read, is negative, or is longer than a timedelta holds.
     """
     try:
-        read = value if isinstance(value, timedelta) else timedelta(seconds=_seconds(value))
+        read = value if isinstance(value, timedelta) else _read(value)
     except (TypeError, ValueError, OverflowError):
         raise InvalidDuration(
             f"{value!r} is no duration: give a timedelta, a number of seconds, or a text such as "
@@ -65,18 +65,19 @@ def spell(length: timedelta) -> str:
     return " ".join(part for part in parts[:2] if not part.startswith("0"))
 
 
-def _seconds(value: int | float | str) -> float:
+def _read(value: int | float | str) -> timedelta:
     if isinstance(value, bool):
         raise TypeError
     if not isinstance(value, str):
-        return float(value)
+        return timedelta(seconds=float(value))
     try:
-        return float(value)
+        return timedelta(seconds=float(value))
     except ValueError:
         pass
-    text, total, at = value.strip(), 0.0, 0
+    text, total, at = value.strip(), timedelta(0), 0
     while match := _PART.match(text, at):
-        total += float(match[1]) * _SECONDS[match[2]]
+        # Part by part: a sum of floats loses the milliseconds beside the weeks.
+        total += timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
         at = match.end()
     if not text or at != len(text):
         raise ValueError

@@ -21,20 +21,24 @@ class Clock:
     """
 
     def __init__(self, start: float) -> None:
-        self._start = start
-        self._epoch = time.time()
-        self.elapsed = 0.0
+        self._start = self._now = start
+        self._epoch = round(time.time() * 1000)
 
     def __call__(self) -> float:
-        return self._start + self.elapsed
+        return self._now
+
+    @property
+    def elapsed(self) -> float:
+        """How far it has jumped, in seconds."""
+        return self._now - self._start
 
     def millis(self) -> int:
         """The time of day in milliseconds, as messages carry it."""
-        return round((self._epoch + self.elapsed) * 1000)
+        return self._epoch + round(self.elapsed * 1000)
 
     def jump(self, moment: float) -> None:
-        """Go on to a moment of the broker's clock; never back."""
-        self.elapsed = max(self.elapsed, moment - self._start)
+        """Go on to a moment of the broker's clock, exactly; never back."""
+        self._now = max(self._now, moment)
 
 
 @contextmanager

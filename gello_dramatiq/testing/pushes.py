@@ -164,4 +164,4 @@ def _asked(job: Any, on: str | None, where: Any) -> str:
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
