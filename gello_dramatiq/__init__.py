@@ -66,7 +66,34 @@ _HOMES = {
 }
 _MODULES = ("backoff", "errors")
 
-__all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604, RUF100 (the names are strings)
+__all__ = [
+    "Definition",
+    "Fail",
+    "FailedJob",
+    "FailedJobs",
+    "Gello",
+    "GelloBroker",
+    "GelloError",
+    "InvalidDefinition",
+    "InvalidPayload",
+    "Job",
+    "JobPriority",
+    "JobTimeout",
+    "PendingJob",
+    "Queue",
+    "Queueable",
+    "QueueableFunction",
+    "Registry",
+    "Release",
+    "Retry",
+    "Worker",
+    "WorkerOptions",
+    "WorkerStatus",
+    "backoff",
+    "current_job",
+    "errors",
+    "queueable",
+]
 
 
 def __getattr__(name: str) -> Any:

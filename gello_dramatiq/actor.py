@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dramatiq import Actor, Broker
 from dramatiq.common import current_millis
@@ -16,6 +16,7 @@ from dramatiq.middleware import SkipMessage
 from dramatiq.worker import has_results_middleware
 
 from . import current, envelope
+from .broker import GelloBroker
 from .claim import Claim
 from .deadline import Watchdog
 from .definition import DEFAULTS, Definition, Options
@@ -129,7 +130,7 @@ class JobActor(Actor[..., Any]):
         if limits.retry_until is not None and age(claim) > limits.retry_until:
             raise JobExpired
         if claim.suspect or not rerun:
-            coordinator = self.broker.coordinator  # type: ignore[attr-defined]  # a claim comes from a broker of ours
+            coordinator = cast(GelloBroker, self.broker).coordinator
             if coordinator is not None and not coordinator.mark(claim):
                 # Another worker has it by now: whatever we did would happen twice.
                 raise SkipMessage("the lease is lost")

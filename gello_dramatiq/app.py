@@ -195,7 +195,7 @@ class Gello:
     def _requeue(self, job: FailedJob, message: Message[Any]) -> bool:
         # The database broker is known by what it can do, so that other brokers don't load SQLAlchemy.
         requeue = getattr(self.broker, "requeue", None)
-        if requeue is not None and self.broker.writes_failures:  # type: ignore[attr-defined]
+        if requeue is not None and getattr(self.broker, "writes_failures", False):
             return bool(requeue(job, message))
         self.broker.declare_queue(message.queue_name)
         self.broker.enqueue(message)

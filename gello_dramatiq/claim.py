@@ -32,8 +32,6 @@ class Claim(MessageProxy):
       outcome: What the attempt came to.
     """
 
-    __hash__ = object.__hash__
-
     def __init__(
         self, key: Any, lease: int, raw: bytes, *, queue: str, job_id: str = "", deaths: int = 0, suspect: bool = False
     ) -> None:
@@ -91,6 +89,9 @@ class Claim(MessageProxy):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def remembering(self) -> bytes:
         """The message as it goes back to the broker: with what it now remembers of its attempts."""

@@ -230,7 +230,7 @@ class Coordinator:
     def _known(self, claim: Claim) -> bool:
         """Whether a claim can be run; if not, its outcome is on its way."""
         if claim.outcome is None and claim.actor_name not in self.broker.actors:
-            claim.outcome = _unknown(claim)
+            claim.outcome = unknown(claim)
         if claim.outcome is None:
             return True
         claim.failed = claim.outcome.kind is Kind.FAILED
@@ -298,7 +298,7 @@ class Coordinator:
         self.unsettled = []
 
 
-def _unknown(claim: Claim) -> Outcome:
+def unknown(claim: Claim) -> Outcome:
     """Give a job of an unknown name back, for an hour; then set it aside."""
     progress = envelope.progress(claim.options, claim.deaths)
     now = current_millis()

@@ -29,13 +29,13 @@ class FeedWorkers(Middleware):
     def __init__(
         self, keep: Callable[[Claim], None], after_failure: Callable[[Claim], None], grace: float = 10
     ) -> None:
-        self._keep = keep
-        self._after_failure = after_failure
+        self.keep = keep
+        self.after_failure = after_failure
         self._grace = grace
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         ours = cast(GelloBroker, broker)
-        completer = Completer(ours, None if ours.writes_failures else self._keep, self._after_failure)
+        completer = Completer(ours, None if ours.writes_failures else self.keep, self.after_failure)
         ours.coordinator = Coordinator(ours, worker, completer, getattr(worker, "queue_order", None))
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:

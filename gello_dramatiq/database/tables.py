@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Index,
     Integer,
     LargeBinary,
@@ -121,9 +123,9 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
     return jobs
 
 
-def _partial(table: Table, name: str, state: int, *columns: object) -> None:
+def _partial(table: Table, name: str, state: int, *columns: ColumnElement[Any]) -> None:
     where = text(f"state = {state}")
-    Index(name, *columns, sqlite_where=where, postgresql_where=where, _table=table)  # type: ignore[arg-type]
+    Index(name, *columns, sqlite_where=where, postgresql_where=where, _table=table)
 
 
 def metadata(prefix: str = "", schema: str | None = None) -> MetaData:

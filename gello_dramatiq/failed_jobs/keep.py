@@ -8,6 +8,7 @@ from dramatiq import Broker, Middleware
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.middleware import MiddlewareError
 
+from ..actor import JobActor
 from ..claim import Claim
 from .record import FailedJobStore, record
 
@@ -42,5 +43,5 @@ class KeepFailedJobs(Middleware):
     def after_nack(self, broker: Broker, message: Any) -> None:
         actor = broker.actors.get(message.actor_name)
         outcome = getattr(message, "outcome", None)
-        if not isinstance(message, Claim) and outcome is not None and hasattr(actor, "on_failure"):
-            actor.on_failure(message, outcome.error)  # type: ignore[union-attr]
+        if not isinstance(message, Claim) and outcome is not None and isinstance(actor, JobActor):
+            actor.on_failure(message, outcome.error)

@@ -109,14 +109,17 @@ class FailedJobStore(Protocol):
 
     def all(self, wanted: Filter, limit: int | None, offset: int) -> list[FailedJob]:
         """Those that match, newest first."""
+        ...
 
     def find(self, id: str) -> FailedJob | None: ...
 
     def forget(self, id: str, generation: str | None = None) -> bool:
         """Drop one; with a generation only that failure of it. False if it wasn't there."""
+        ...
 
     def prune(self, wanted: Filter) -> int:
         """Drop those that match; returns how many."""
+        ...
 
     def count(self, wanted: Filter) -> int: ...
 

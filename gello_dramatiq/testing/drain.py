@@ -116,17 +116,17 @@ class _Drain:
     def _settle(self, claim: Claim) -> None:
         known = claim.actor_name in self._broker.actors
         if claim.outcome is None and not known:
-            claim.outcome = coordinator._unknown(claim)
+            claim.outcome = coordinator.unknown(claim)
         if claim.outcome is None:
             self._thread.work_queue.put(cast(Any, claim))
             self._thread.process_message(claim)
             claim.outcome = claim.outcome or undecided(claim)
         failed = claim.outcome.kind is Kind.FAILED
         if failed:
-            self._feed._keep(claim)
+            self._feed.keep(claim)
         self._broker.settle([claim])
         if failed and known:
-            self._feed._after_failure(claim)
+            self._feed.after_failure(claim)
         self._kinds[claim.outcome.kind] += 1
         self._names[claim.actor_name] += 1
 

@@ -5,6 +5,7 @@ import inspect
 import pickle
 import warnings
 from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -422,3 +423,25 @@ def test_what_is_no_job_is_refused_with_how_to_make_one(job: Any) -> None:
 def test_every_error_of_a_declaration_is_one_of_gellos() -> None:
     assert issubclass(InvalidDefinition, GelloError)
     assert isinstance(send, QueueableFunction)
+
+
+def test_a_class_inside_a_function_may_use_a_type_of_that_function() -> None:
+    class Colour(Enum):
+        RED = 1
+
+    class Paint(Queueable):
+        colour: Colour
+
+        def handle(self) -> None: ...
+
+    assert Paint(colour=Colour.RED).job().payload == {"colour": 1}
+
+
+def test_a_function_inside_a_function_that_uses_a_type_of_it_is_refused_with_the_fix() -> None:
+    class Colour(Enum):
+        RED = 1
+
+    with pytest.raises(InvalidDefinition, match="define a payload's types in the module"):
+
+        @queueable
+        def paint(colour: Colour) -> None: ...
