@@ -1,8 +1,9 @@
 """The deadline of a handler: JobTimeout raised in its thread when its time is over.
 
 The interrupt is an asynchronous exception, which arrives up to one statement late and never inside a blocking C call.
-Two rules keep it from hitting anything but the handler: a lock shared with the watchdog decides whether a deadline
-fired, and disarming clears an interrupt that was sent and has not arrived.
+Two rules keep it from hitting anything but the handler. A token decides whether a deadline fires, at most once for each
+arming: the thread and the watchdog both try to take it, and only one can; a lock could be left held by an interrupt. And
+an interrupt that was sent and has not arrived is waited for and absorbed.
 """
 
 from __future__ import annotations
@@ -22,35 +23,48 @@ TICK = 0.05
 """Seconds between two looks of the watchdog; a deadline fires at most this late, plus the interpreter's own delay."""
 
 
+SENT = float("-inf")
+"""What stands in a token's place once its interrupt was sent."""
+
+
 class Deadline:
-    """The deadline of one worker thread."""
+    """The deadline of one worker thread.
 
-    __slots__ = ("__weakref__", "_fired", "_lock", "_thread", "at")
+    Its token is a list that each arming makes anew: `[at]` while it is armed, `[]` once somebody has taken it, and
+    `[SENT]` when that was the watchdog and the interrupt is on its way. Taking is `list.pop`, which nothing can split.
+    """
 
-    def __init__(self, lock: threading.Lock) -> None:
-        self.at: float | None = None
-        self._fired = False
-        self._lock = lock
+    __slots__ = ("__weakref__", "_thread", "token")
+
+    def __init__(self) -> None:
+        self.token: list[float] = []
         self._thread = ctypes.c_ulong(threading.get_ident())
 
     def arm(self, seconds: float) -> None:
-        with self._lock:
-            self.at = time.monotonic() + seconds
+        self.token = [time.monotonic() + seconds]
 
-    def disarm(self) -> None:
-        with self._lock:
-            self.at = None
-            if self._fired:
-                self._fired = False
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, None)
+    def disarm(self) -> bool:
+        """Don't fire any more; True if it has fired since it was armed."""
+        token = self.token
+        try:
+            return token.pop() == SENT
+        except IndexError:
+            # The watchdog has just taken it: wait until the interrupt is sent.
+            while not token:
+                time.sleep(0)
+            return True
 
     def fire(self, now: float) -> None:
-        """Interrupt the thread if its time is over; at most once for each arming."""
-        with self._lock:
-            if self.at is not None and now >= self.at:
-                self.at = None
-                self._fired = True
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, ctypes.py_object(JobTimeout))
+        """Interrupt the thread if its time is over."""
+        token = self.token
+        try:
+            if not SENT < token[0] <= now:
+                return
+            token.pop()
+        except IndexError:
+            return
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, ctypes.py_object(JobTimeout))
+        token.append(SENT)
 
 
 class Watchdog:
@@ -74,21 +88,32 @@ class Watchdog:
         """
         deadline = self._mine()
         result: Any = None
+        error: BaseException | None = None
         returned = False
         try:
             try:
                 deadline.arm(seconds)
                 result = function(argument)
                 returned = True
-            finally:
-                deadline.disarm()
+            except JobTimeout:
+                raise
+            except BaseException as raised:  # noqa: BLE001 (it is raised again, once no interrupt can replace it)
+                error = raised
+            if deadline.disarm():
+                _meet_interrupt()
         except JobTimeout as interrupt:
-            # The interrupt may have landed inside disarm, too late to mean anything.
-            deadline.disarm()
-            if not returned:
+            # It has arrived, perhaps inside disarm: nothing more is to be waited for.
+            deadline.token.clear()
+            if not returned and error is None:
                 late = JobTimeout(f"ran longer than its timeout of {timedelta(seconds=seconds)}")
                 raise late.with_traceback(interrupt.__traceback__) from None
-        return result
+        if error is None:
+            return result
+        try:
+            raise error
+        finally:
+            # It knows this frame by its traceback: a circle, which would keep it until the collector comes.
+            del error
 
     def stop(self) -> None:
         """End the watching thread; it starts again at the next use."""
@@ -108,7 +133,7 @@ class Watchdog:
         deadline: Deadline | None = getattr(self._local, "deadline", None)
         if deadline is None:
             # The thread's own storage holds the only strong reference: a thread that ended isn't watched any more.
-            deadline = self._local.deadline = Deadline(self._lock)
+            deadline = self._local.deadline = Deadline()
             with self._lock:
                 self._deadlines.add(deadline)
         if self._thread is None:
@@ -128,5 +153,15 @@ class Watchdog:
                 watched = list(self._deadlines)
             now = time.monotonic()
             for deadline in watched:
-                if deadline.at is not None and now >= deadline.at:
-                    deadline.fire(now)
+                deadline.fire(now)
+
+
+def _meet_interrupt() -> None:
+    """Give an interrupt that was sent to this thread the occasion to arrive, if the handler didn't swallow it.
+
+    It arrives at a jump back. Taking it back instead (`PyThreadState_SetAsyncExc` with NULL) leaves CPython 3.11's flag
+    for it set: every thread is slower from then on, and one that is traced never gets further.
+    The loop stands in a function of its own, as an interrupt at a jump back skips a `try` around the loop.
+    """
+    for _ in range(100):
+        pass

@@ -55,6 +55,18 @@ def test_except_exception_in_a_handler_does_not_swallow_the_deadline(watchdog: W
         watchdog.call(0.1, stubborn, None)
 
 
+def test_a_handler_that_swallows_the_interrupt_and_returns_has_succeeded(watchdog: Watchdog) -> None:
+    def deaf(_: Any) -> str:
+        try:
+            while True:
+                time.sleep(0.001)
+        except BaseException:  # noqa: BLE001 (what it must not do, and may)
+            return "returned"
+
+    assert watchdog.call(0.1, deaf, None) == "returned"
+    time.sleep(0.2)
+
+
 def test_the_watchdog_starts_again_after_it_was_stopped(watchdog: Watchdog) -> None:
     watchdog.call(1, lambda _: None, None)
     watchdog.stop()

@@ -26,10 +26,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_database_locked_for_longer_than_a_lease_loses_nothing_and_nobody_is_taken_for_dead(rig: Rig) -> None:
-    rig.gello.queue.bulk([steady.job(n, 0.01) for n in range(600)])
+    rig.gello.queue.bulk([steady.job(n, 0.02) for n in range(600)])
     rig.worker()
     rig.worker()
-    rig.wait(lambda: len(rig.events("finish")) > 20)
+    rig.wait(lambda: {event.pid for event in rig.events("finish")} == {process.pid for process in rig.processes})
     with locked(rig.folder / "gello.db"):
         time.sleep(6)
     rig.wait_until_empty(40)

@@ -441,7 +441,8 @@ def test_a_function_inside_a_function_that_uses_a_type_of_it_is_refused_with_the
     class Colour(Enum):
         RED = 1
 
-    with pytest.raises(InvalidDefinition, match="define a payload's types in the module"):
+    @queueable
+    def paint(colour: Colour) -> None: ...
 
-        @queueable
-        def paint(colour: Colour) -> None: ...
+    with pytest.raises(InvalidDefinition, match="define a payload's types in the module"):
+        paint.job(Colour.RED)
