@@ -1,9 +1,9 @@
 """The deadline of a handler: JobTimeout raised in its thread when its time is over.
 
 The interrupt is an asynchronous exception, which arrives up to one statement late and never inside a blocking C call.
-Two rules keep it from hitting anything but the handler. A token decides whether a deadline fires, at most once for each
-arming: the thread and the watchdog both try to take it, and only one can; a lock could be left held by an interrupt. And
-an interrupt that was sent and has not arrived is waited for and absorbed.
+Two rules keep it from hitting anything but the handler. A token decides whether a deadline fires, at most once for
+each arming: the thread and the watchdog both try to take it, and only one can; a lock could be left held by an
+interrupt. And an interrupt that was sent and has not arrived is waited for and absorbed.
 """
 
 from __future__ import annotations
