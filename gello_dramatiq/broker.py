@@ -28,11 +28,28 @@ if TYPE_CHECKING:
     from .coordinator import Coordinator
 
 State = Literal["ready", "delayed", "reserved"]
+Hook = Callable[..., None]
 Delayed = tuple[Message[Any], int | None]
 """A message and its delay in milliseconds."""
 
 STOCK = (AgeLimit, ShutdownNotifications, Callbacks, Pipelines, TimeLimit)
 """Dramatiq's own middleware, which only stock actors need. TimeLimit stands last: armed last, disarmed first."""
+
+
+class Hooks(dict[str, tuple[list[Hook], list[Hook]]]):
+    """For each signal, at its first use, the hooks before and after it that a broker's middleware overrides."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def __missing__(self, signal: str) -> tuple[list[Hook], list[Hook]]:
+        before, after = self._overridden(f"before_{signal}"), self._overridden(f"after_{signal}")
+        self[signal] = before, after[::-1]
+        return self[signal]
+
+    def _overridden(self, hook: str) -> list[Hook]:
+        stock = getattr(Middleware, hook, None)
+        return [getattr(m, hook) for m in self._broker.middleware if getattr(type(m), hook, None) is not stock]
 
 
 class GelloBroker(Broker):
@@ -48,7 +65,7 @@ class GelloBroker(Broker):
     """Whether `settle` itself writes the row of a failed job, in the transaction that gives the message up."""
 
     def __init__(self, middleware: list[Middleware] | None = None) -> None:
-        self._hooks: dict[str, list[Callable[..., None]]] = {}
+        self._hooks = Hooks(self)
         self._booted = False
         self.coordinator: Coordinator | None = None
         super().__init__(middleware or [])
@@ -177,10 +194,11 @@ class GelloBroker(Broker):
 
     def add_middleware(self, middleware: Middleware, **position: Any) -> None:
         super().add_middleware(middleware, **position)
-        self._hooks.clear()
+        # A new one: another thread may be filling the old one.
+        self._hooks = Hooks(self)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        for hook in self._overridden(f"before_{signal}", self.middleware):
+        for hook in self._hooks[signal][0]:
             try:
                 hook(self, *args, **kwargs)
             except MiddlewareError:
@@ -191,19 +209,11 @@ class GelloBroker(Broker):
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal == "process_boot":
             self._booted = True
-        for hook in self._overridden(f"after_{signal}", self.middleware[::-1]):
+        for hook in self._hooks[signal][1]:
             try:
                 hook(self, *args, **kwargs)
             except Exception:
                 self.logger.critical("Unexpected failure in after_%s of %r.", signal, hook, exc_info=True)
-
-    def _overridden(self, hook: str, middleware: Iterable[Middleware]) -> list[Callable[..., None]]:
-        found = self._hooks.get(hook)
-        if found is None:
-            stock = getattr(Middleware, hook, None)
-            found = [getattr(m, hook) for m in middleware if getattr(type(m), hook, None) is not stock]
-            self._hooks[hook] = found
-        return found
 
     def flush(self, queue_name: str) -> None:
         self.clear(queue_name)

@@ -227,3 +227,23 @@ def test_the_dramatiq_command_works_a_gello_app(tmp_path: Path) -> None:
     finally:
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(20) == 0
+
+
+def test_middleware_that_is_added_later_is_called_too(gello: Gello) -> None:
+    told: list[str] = []
+
+    class Tell(dramatiq.Middleware):
+        def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            told.append("before")
+
+        def after_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            told.append("after")
+
+    @queueable
+    def work() -> None: ...
+
+    gello.admit(work)
+    gello.queue.push(work)
+    gello.broker.add_middleware(Tell())
+    gello.queue.push(work)
+    assert told == ["before", "after"]
