@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -60,7 +59,7 @@ class JobActor(Actor[..., Any]):
         # Before Actor's own: it refuses a name that is taken, and compiling again is how a definition is replaced.
         broker.actors.pop(definition.name, None)
         super().__init__(
-            self._run,
+            self.__call__,
             broker=broker,
             actor_name=definition.name,
             queue_name=self.resolved.queue or "default",
@@ -88,10 +87,10 @@ class JobActor(Actor[..., Any]):
         return envelope.job(message, self.limits_of(message).max_attempts, spent + 1, priority)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        result = self._run(*args, **kwargs)
+        result = self._run(args, kwargs)
         return result if result is not None and has_results_middleware(self.broker) else None
 
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         message = self.runner.message
         if message is None:
             return self.definition.handle(self._load(args, kwargs))
@@ -101,10 +100,11 @@ class JobActor(Actor[..., Any]):
         payload = self._load(args, kwargs)
         tokens = current.enter(self.runner.queue, partial(self.job_of, message))
         try:
-            attempt: Callable[[], Any] = partial(self._attempt, payload, limits.timeout.total_seconds())
-            if self.resolved.middleware:
-                attempt = compose(self.resolved.middleware, self.job_of(message), attempt)
-            return attempt()
+            seconds = limits.timeout.total_seconds()
+            if not self.resolved.middleware:
+                return self._attempt(payload, seconds)
+            attempt = partial(self._attempt, payload, seconds)
+            return compose(self.resolved.middleware, self.job_of(message), attempt)()
         finally:
             current.leave(tokens)
 
