@@ -7,12 +7,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
 
 from gello_dramatiq import deadline
-from gello_dramatiq.deadline import Watchdog
+from gello_dramatiq.deadline import SENT, Deadline, Watchdog
 from gello_dramatiq.errors import JobTimeout
 
 
@@ -74,6 +75,53 @@ def test_the_watchdog_starts_again_after_it_was_stopped(watchdog: Watchdog) -> N
         watchdog.call(0.05, lambda _: [time.sleep(0.001) for _ in range(10_000)], None)
 
 
+def test_a_deadline_that_the_watchdog_has_just_taken_is_waited_for(watchdog: Watchdog) -> None:
+    taken = Deadline()
+    taken.arm(5)
+    taken.token.pop()
+    later = threading.Timer(0.05, taken.token.append, [SENT])
+    later.start()
+    assert taken.disarm(), "it has fired"
+    later.join()
+
+
+class Nap:
+    """Its negation sleeps in C, where the interpreter meets no interrupt, neither inside nor on the way out."""
+
+    __neg__ = staticmethod(partial(time.sleep, 0.2))
+
+
+def test_a_handler_that_returned_has_succeeded_though_its_interrupt_arrives_afterwards(watchdog: Watchdog) -> None:
+    assert watchdog.call(0.05, lambda nap: -nap, Nap()) is None
+    assert watchdog.call(5, str, 7) == "7"
+
+
+def test_an_error_of_the_handler_is_not_replaced_by_an_interrupt_that_arrives_afterwards(watchdog: Watchdog) -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        watchdog.call(0.05, lambda nap: (-nap).nothing, Nap())
+    assert watchdog.call(5, str, 7) == "7"
+
+
+def test_traced_code_goes_on_after_an_interrupt(watchdog: Watchdog) -> None:
+    """As in a debugger: CPython 3.11 never lets a traced thread go on once its flag of an interrupt stays set."""
+    done: list[str] = []
+
+    def trace(*_: Any) -> Any:
+        return trace
+
+    def thread() -> None:
+        sys.settrace(trace)
+        with contextlib.suppress(JobTimeout):
+            watchdog.call(0.05, lambda _: [time.sleep(0.001) for _ in range(10_000)], None)
+            done.append("not interrupted")
+        done.append(watchdog.call(5, str, 7))
+
+    traced = threading.Thread(target=thread, daemon=True)
+    traced.start()
+    traced.join(10)
+    assert done == ["7"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["sleeps", "spins", "calls"])
 def test_at_the_edge_no_interrupt_escapes_no_thread_dies_and_no_lock_stays_held(
@@ -102,6 +150,8 @@ def test_at_the_edge_no_interrupt_escapes_no_thread_dies_and_no_lock_stays_held(
         return "returned"
 
     def thread() -> None:
+        # Coverage's tracer takes a lock at each call, which an interrupt in the tracer leaves held for ever.
+        sys.settrace(None)
         for number in range(rounds):
             try:
                 result = one(number)
