@@ -87,7 +87,8 @@ class DatabaseBroker(GelloBroker):
                 stale = self._settle(connection, claims)
                 if promote:
                     connection.exec_driver_sql(self._sql.promote, (self._sql.now(),))
-                claimed = self._claim(connection, owner, queues, limit)
+                rows = self._claim(connection, owner, queues, limit)
+            claimed = [_claim(*row) for row in rows]
         except BaseException:
             # The commit may have happened although its reply was lost: then rows are ours that we don't know.
             self._unsure = True
@@ -202,15 +203,13 @@ class DatabaseBroker(GelloBroker):
         names = (message.message_id, message.queue_name, message.actor_name)
         return (*names, self.priority_of(message), state, due, message.encode(), now)
 
-    def _claim(self, connection: Connection, owner: str, queues: Sequence[str], limit: int) -> list[Claim]:
-        claims: list[Claim] = []
+    def _claim(self, connection: Connection, owner: str, queues: Sequence[str], limit: int) -> list[Any]:
+        rows: list[Any] = []
         for name in queues:
-            if len(claims) >= limit:
+            if len(rows) >= limit:
                 break
-            for row in self._sql.claimed(connection, owner, name, limit - len(claims)):
-                key, lease, raw, job_id, deaths, suspect = row[:6]
-                claims.append(Claim(key, lease, raw, queue=name, job_id=job_id, deaths=deaths, suspect=bool(suspect)))
-        return claims
+            rows += self._sql.claimed(connection, owner, name, limit - len(rows))
+        return rows
 
     def _settle(self, connection: Connection, claims: Sequence[Claim]) -> int:
         """Perform outcomes under their fence: the row's number and lease, and nothing else."""
@@ -233,10 +232,13 @@ class DatabaseBroker(GelloBroker):
                 if outcome.kind is Kind.FAILED and self.writes_failures:
                     failed.append((*_columns(claim), *fence))
         # First the rows of failed jobs: they are read from the job's own row, which is still there.
-        batches = ((self._sql.give_back, given_back), (self._sql.put_back, put_back), (self._sql.done, gone))
         if failed:
             self._sql.changed(connection, self._sql.keep_failed, failed)
-        return len(claims) - sum(self._sql.changed(connection, sql, rows) for sql, rows in batches if rows)
+        settled = self._sql.deleted(connection, gone)
+        for statement, rows in ((self._sql.give_back, given_back), (self._sql.put_back, put_back)):
+            if rows:
+                settled += self._sql.changed(connection, statement, rows)
+        return len(claims) - settled
 
     def _reap(self, connection: Connection, owner: str) -> int:
         """Free what a dead worker held. What was marked as running is charged one death, and waits."""
@@ -281,6 +283,10 @@ class DatabaseBroker(GelloBroker):
         if not due:
             self._promoted_at = time.monotonic()
         return due
+
+
+def _claim(key: int, lease: int, raw: bytes, queue: str, job_id: str, deaths: int, suspect: int) -> Claim:
+    return Claim(key, lease, raw, queue=queue, job_id=job_id, deaths=deaths, suspect=bool(suspect))
 
 
 def _columns(claim: Claim) -> tuple[Any, ...]:
