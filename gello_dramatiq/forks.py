@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -12,6 +15,57 @@ class Forgets(Protocol):
 
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's."""
+
+
+class StandsStill(Forgets, Protocol):
+    """Something that must be at rest while its process forks."""
+
+    def before_fork(self) -> None:
+        """Come to rest."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+
+class Gate:
+    """Keeps the uses of something and the forks of its process apart: each waits for the other to end.
+
+    A thread's uses must not be nested.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._forks = 0
+        # By thread, not by number: should an interrupt have kept a use from ending, the thread's next one mends that.
+        self._inside: set[int] = set()
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Wait until nobody forks, and let nobody fork meanwhile."""
+        me = threading.get_ident()
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._forks)
+                self._inside.add(me)
+            yield
+        finally:
+            with self._changed:
+                self._inside.discard(me)
+                self._changed.notify_all()
+
+    def shut(self, timeout: float) -> None:
+        """Let no use begin, and wait for those of other threads to end, for so many seconds at most."""
+        me = threading.get_ident()
+        with self._changed:
+            self._forks += 1
+            self._changed.wait_for(lambda: self._inside <= {me}, timeout)
+
+    def open(self) -> None:
+        """Let uses begin again."""
+        with self._changed:
+            # A fork that had begun before this gate was made has not shut it.
+            self._forks = max(self._forks - 1, 0)
+            self._changed.notify_all()
 
 
 def forget_in_children(something: Forgets) -> None:
@@ -24,3 +78,21 @@ def forget_in_children(something: Forgets) -> None:
             here.after_fork()
 
     os.register_at_fork(after_in_child=forget)
+
+
+def stand_still_in_forks(something: StandsStill) -> None:
+    """Bring the thing to rest before each fork from now on, and forget it in the child, as long as it lives."""
+    known = weakref.ref(something)
+
+    def rest() -> None:
+        here = known()
+        if here is not None:
+            here.before_fork()
+
+    def go_on() -> None:
+        here = known()
+        if here is not None:
+            here.after_fork_in_parent()
+
+    os.register_at_fork(before=rest, after_in_parent=go_on)
+    forget_in_children(something)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
-from ..forks import forget_in_children
+from ..forks import Gate, stand_still_in_forks
 from ..masking import mask
 from .tables import Tables, tables
 
 BUSY = 3.0
 """Seconds to wait for SQLite's write lock before saying that the database is locked."""
+BEFORE_FORK = 2 * BUSY
+"""Seconds that a fork waits for transactions to end."""
 
 
 class Database:
@@ -41,9 +44,10 @@ class Database:
         self._synchronous = synchronous
         # One writer per process: SQLite has one anyway, and threads that wait here don't poll for its lock.
         self._writer = threading.Lock()
+        self._gate = Gate()
         self._installed = False
         self.engine = self._open()
-        forget_in_children(self)
+        stand_still_in_forks(self)
 
     @property
     def shown(self) -> str:
@@ -57,9 +61,10 @@ class Database:
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with self.explained(), self.engine.connect().execution_options(gello_reads=True) as connection:
+        with self.explained():
             self._install_at_first_use()
-            yield connection
+            with self.reading() as connection:
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -70,17 +75,48 @@ class Database:
         """
         with self.explained():
             self._install_at_first_use()
-            with self._writer, self.engine.begin() as connection:
+            with self.writing() as connection:
                 yield connection
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for reading, whether or not there are tables; errors stay the driver's."""
+        with self.in_use(), self.engine.connect().execution_options(gello_reads=True) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction, whether or not there are tables; errors stay the driver's."""
+        with self._writer, self.in_use(), self.engine.begin() as connection:
+            yield connection
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Hold off forks while a connection is used."""
+        return self._gate.use()
+
     def close(self) -> None:
-        """Close all connections; they open again at the next use."""
+        """Close all connections, those in use when they are given back; they open again at the next use."""
+        with self.in_use():
+            self.engine.dispose()
+
+    def before_fork(self) -> None:
+        """Let transactions end, and close the connections.
+
+        SQLite's locks belong to a process, but what it remembers of them is copied into a child. A child that inherits
+        an open connection believes that it holds the parent's locks: what it writes may be lost, or it waits for ever.
+        """
+        self._gate.shut(BEFORE_FORK)
         self.engine.dispose()
 
+    def after_fork_in_parent(self) -> None:
+        """Open connections again when they are needed."""
+        self._gate.open()
+
     def after_fork(self) -> None:
-        """Leave the parent's connections to the parent."""
+        """Begin afresh in a child: threads of the parent may have held the locks."""
         self.engine.dispose(close=False)
         self._writer = threading.Lock()
+        self._gate = Gate()
 
     def _open(self) -> Engine:
         if self.dialect != "sqlite":
@@ -90,7 +126,12 @@ class Database:
             )
         # No pool's timeout is waited for: a thread holds a connection for one short transaction.
         engine = create_engine(
-            self.url, connect_args={"timeout": BUSY}, pool_size=8, max_overflow=64, pool_timeout=BUSY
+            self.url,
+            connect_args={"timeout": BUSY},
+            poolclass=_Pool,
+            pool_size=8,
+            max_overflow=64,
+            pool_timeout=BUSY,
         )
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", _begin)
@@ -125,6 +166,22 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise explain(error, self) from error
+
+
+class _Pool(QueuePool):
+    """A pool that, once it is disposed of, closes what is given back to it."""
+
+    _disposed = False
+
+    def dispose(self) -> None:
+        self._disposed = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        # Asked afterwards: whoever disposes meanwhile finds it in the pool.
+        if self._disposed:
+            super().dispose()
 
 
 def read_url(url: str) -> URL:

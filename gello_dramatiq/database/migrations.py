@@ -56,10 +56,7 @@ class Migrator:
 
     def status(self) -> Status:
         """Which versions the database has. It is only read."""
-        with (
-            self._database.explained(),
-            self._database.engine.connect().execution_options(gello_reads=True) as connection,
-        ):
+        with self._database.explained(), self._database.reading() as connection:
             return self._status(connection)
 
     def install(self) -> list[Migration]:
@@ -71,7 +68,7 @@ class Migrator:
         if not self.status().pending:
             return []
         database = self._database
-        with database.explained(), database._writer, database.engine.begin() as connection:
+        with database.explained(), database.writing() as connection:
             # Again, now that nobody else can write: another process may have been faster.
             pending = self._status(connection).pending
             for migration in pending:

@@ -6,8 +6,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -190,22 +190,75 @@ def test_an_outcome_that_cannot_be_settled_does_not_hold_up_the_others(
     app.close()
 
 
-def test_a_child_that_was_forked_pushes_on_connections_of_its_own(rig: Rig) -> None:
-    steady.push(0)
+def in_a_child(act: Callable[[], object]) -> int:
+    """Fork a child that does something and ends; returns its number."""
     child = os.fork()
     if child == 0:
         try:
-            for n in range(1, 51):
-                steady.push(n)
+            act()
         except BaseException:  # noqa: BLE001 (a child that fails must not go on as pytest)
             os._exit(1)
         os._exit(0)
+    return child
+
+
+def test_a_child_that_was_forked_pushes_on_connections_of_its_own(rig: Rig) -> None:
+    def push() -> None:
+        for n in range(1, 51):
+            steady.push(n)
+
+    steady.push(0)
+    child = in_a_child(push)
     for n in range(51, 101):
         steady.push(n)
     assert os.waitpid(child, 0)[1] == 0
     assert rig.gello.queue.size() == 101
-    with sqlite3.connect(rig.folder / "gello.db") as connection:
+    with closing(sqlite3.connect(rig.folder / "gello.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["not watched", "watched"])
+def test_what_a_child_pushes_is_kept_though_its_parent_closed_the_database(rig: Rig, watched: bool) -> None:
+    """The last one to close a SQLite file removes its log: a child whose locks were its parent's would lose it."""
+    pushed, parent_closed = os.pipe(), os.pipe()
+
+    def push() -> None:
+        steady.push(2)
+        os.write(pushed[1], b"1")
+        os.read(parent_closed[0], 1)
+        steady.push(3)
+
+    steady.push(1)
+    if watched:
+        # This opens the watcher's connection, which outlives transactions.
+        rig.gello.broker.claim("me", ["none"], 1)  # type: ignore[attr-defined]
+    child = in_a_child(push)
+    os.read(pushed[0], 1)
+    rig.gello.close()
+    os.write(parent_closed[1], b"1")
+    assert os.waitpid(child, 0)[1] == 0
+    assert rig.gello.queue.size() == 3
+    for end in (*pushed, *parent_closed):
+        os.close(end)
+
+
+# Python warns of a fork beside threads because of the locks that they may hold; that is what this test is about.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_that_is_forked_while_others_write_can_write_too(rig: Rig) -> None:
+    stopped = threading.Event()
+
+    def write() -> None:
+        while not stopped.is_set():
+            rig.gello.queue.bulk([steady.job(n) for n in range(100)])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        ended = [os.waitpid(in_a_child(lambda: steady.push(0)), 0)[1] for _ in range(20)]
+    finally:
+        stopped.set()
+        writer.join()
+    assert ended == [0] * 20
 
 
 @contextmanager

@@ -68,6 +68,18 @@ class DatabaseBroker(GelloBroker):
         self._promoted_at = 0.0
         self._unsure = False
 
+    def close(self) -> None:
+        """Close the database's connections; they open again at the next use."""
+        # A worker that still runs looks at its watcher, and closes it in the end.
+        if self.coordinator is None:
+            self._stop_watching()
+        self.database.close()
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._leases = None
+        self._stop_watching()
+
     def put(self, messages: Sequence[Delayed]) -> None:
         now = self._sql.now()
         rows = [self._row(message, delay, now) for message, delay in messages]
@@ -263,10 +275,11 @@ class DatabaseBroker(GelloBroker):
 
     def _watch(self, look: Callable[[DataVersion], bool]) -> bool:
         """Look at the database on the watcher's own connection; a broken one is replaced at the next look."""
-        if self._watcher is None:
-            self._watcher = DataVersion(self.database, self._sql)
         try:
-            return look(self._watcher)
+            with self.database.in_use():
+                if self._watcher is None:
+                    self._watcher = DataVersion(self.database, self._sql)
+                return look(self._watcher)
         except BrokerConnectionError:
             self._stop_watching()
             raise
@@ -274,7 +287,8 @@ class DatabaseBroker(GelloBroker):
     def _stop_watching(self) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
-            watcher.close()
+            with self.database.in_use():
+                watcher.close()
 
     def _is_time_to_promote(self) -> bool:
         if time.monotonic() - self._promoted_at < PROMOTE_EVERY:
