@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, inspect
 
@@ -85,11 +87,34 @@ def test_a_read_only_database_says_that_it_cannot_be_written(tmp_path: Path) -> 
 def test_tables_that_were_dropped_are_named_with_the_command_that_makes_them(tmp_path: Path) -> None:
     gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
     gello.queue.push(work)
-    with sqlite3.connect(tmp_path / "gello.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "gello.db")) as connection:
         connection.execute("DROP TABLE queue_jobs")
     with pytest.raises(TablesMissing, match="gello db install"):
         gello.queue.push(work)
     gello.close()
+
+
+def still_open(folder: Path) -> list[str]:
+    """The database files in a folder that this process has open."""
+    return [file.path for file in psutil.Process().open_files() if Path(file.path).is_relative_to(folder.resolve())]
+
+
+def test_an_app_that_is_closed_closes_both_its_databases_and_the_broker_s_watcher(tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'jobs.db'}", database=f"sqlite:///{tmp_path / 'failed.db'}", jobs=[work])
+    gello.queue.push(work)
+    assert gello.failed.count() == 0
+    assert gello.broker.claim("me", ["default"], 1)  # type: ignore[attr-defined]
+    assert still_open(tmp_path)
+    gello.close()
+    assert still_open(tmp_path) == []
+
+
+def test_a_connection_that_is_in_use_when_its_database_is_closed_is_closed_afterwards(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    with database.read():
+        database.close()
+        assert still_open(tmp_path)
+    assert still_open(tmp_path) == []
 
 
 def test_tables_that_are_newer_than_the_code_are_refused(tmp_path: Path) -> None:
@@ -142,10 +167,13 @@ def test_many_that_install_at_once_install_once(tmp_path: Path) -> None:
     errors: list[BaseException] = []
 
     def install() -> None:
+        database = Database(url)
         try:
-            applied.append(len(Migrator(Database(url)).install()))
+            applied.append(len(Migrator(database).install()))
         except BaseException as error:  # noqa: BLE001 (shown by the assertion)
             errors.append(error)
+        finally:
+            database.close()
 
     threads = [threading.Thread(target=install) for _ in range(8)]
     for thread in threads:
@@ -159,7 +187,7 @@ def test_many_that_install_at_once_install_once(tmp_path: Path) -> None:
 def test_the_printed_sql_makes_the_same_tables(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'gello.db'}", prefix="acme_")
     script = Migrator(database).sql()
-    with sqlite3.connect(tmp_path / "by-hand.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "by-hand.db")) as connection:
         connection.executescript(script)
     by_hand = Database(f"sqlite:///{tmp_path / 'by-hand.db'}", prefix="acme_")
     assert Migrator(by_hand).status().pending == ()
@@ -197,7 +225,7 @@ def test_a_prefix_that_is_no_plain_name_is_refused(prefix: str) -> None:
 
 
 def plan(path: Path, statement: str, parameters: tuple[Any, ...]) -> str:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
         return "; ".join(row[3] for row in rows)
 
@@ -216,7 +244,7 @@ def filled(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("analyzed", [False, True], ids=["no statistics", "statistics"])
 def test_the_plans_stand_on_the_indexes_made_for_them(filled: Path, analyzed: bool) -> None:
     if analyzed:
-        with sqlite3.connect(filled) as connection:
+        with closing(sqlite3.connect(filled)) as connection:
             connection.execute("ANALYZE")
     sql = SQLite(tables())
     claim = plan(filled, sql.claim, ("me", "default", 256))
@@ -239,7 +267,7 @@ def test_row_numbers_are_never_used_again(tmp_path: Path) -> None:
     gello.queue.push(work)
     first = gello.broker.claim("me", ["default"], 1)[0].key  # type: ignore[attr-defined]
     gello.worker(stop_when_empty=True).run()
-    with sqlite3.connect(tmp_path / "gello.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "gello.db", isolation_level=None)) as connection:
         connection.execute("DELETE FROM queue_jobs")
     gello.queue.push(work)
     assert gello.broker.claim("me", ["default"], 1)[0].key > first  # type: ignore[attr-defined]

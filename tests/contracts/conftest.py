@@ -76,4 +76,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(name, urls[name])
     yield made
     for app in made.apps:
+        coordinator = getattr(app.broker, "coordinator", None)
+        if coordinator is not None:
+            # A test that failed left its worker running; it would open connections during the tests that follow.
+            coordinator.worker.stop(timeout=5)
         app.close()
