@@ -64,6 +64,23 @@ def test_a_stale_settle_changes_nothing_whatever_its_outcome(bench: Bench, late:
 
 
 @on(*OURS)
+def test_each_of_many_that_are_settled_together_has_its_own_fence(bench: Bench) -> None:
+    @queueable
+    def work(n: int) -> None: ...
+
+    app = bench.app(work)
+    app.queue.bulk([work.job(n) for n in range(4)])
+    stale = ours(app).claim("one", ["default"], 2)
+    assert ours(app).settle([claim_copy(claim, GIVEN_BACK) for claim in stale]) == 0
+    fresh = ours(app).claim("two", ["default"], 3)
+    assert len({claim.lease for claim in fresh}) == 2, "two jobs are claimed again, one for the first time"
+    assert ours(app).settle([*stale, *fresh[1:]]) == 2
+    assert (app.queue.size(), app.queue.size(state="reserved")) == (1, 1)
+    assert ours(app).settle([stale[0], fresh[0]]) == 1
+    assert (app.queue.size(), app.queue.size(state="reserved")) == (1, 0)
+
+
+@on(*OURS)
 def test_settling_twice_changes_nothing_the_second_time(bench: Bench) -> None:
     @queueable
     def work() -> None: ...
