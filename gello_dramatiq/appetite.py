@@ -11,7 +11,9 @@ CLAIM = 256
 CLAIMS = 4
 """How many such claims are held at most."""
 WINDOW = 0.2
-"""Seconds over which the rate is measured."""
+"""Seconds over which the rate is measured, unless it is clear before."""
+LAPS = 4
+"""Jobs for each thread that make it clear: a worker that starts on short jobs must not wait with idle threads."""
 
 
 class Appetite:
@@ -39,7 +41,7 @@ class Appetite:
         """So many jobs were completed."""
         self._done += jobs
         elapsed = self._clock() - self._since
-        if elapsed >= WINDOW:
+        if elapsed >= WINDOW or (elapsed > 0 and self._done >= LAPS * self._threads):
             self._rate, self._done, self._since = self._done / elapsed, 0, self._clock()
 
     def wanted(self, held: int) -> int:
