@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -88,8 +87,7 @@ def state(database: Database) -> Status:
     """Which version a database has. An SQLite file that isn't there isn't made by asking."""
     from ..database.migrations import MIGRATIONS, Migrator, Status
 
-    file = str(database.url.database)
-    if database.dialect == "sqlite" and not file.startswith("file:") and not Path(file).exists():
+    if not database.exists:
         return Status(0, MIGRATIONS[-1].version, MIGRATIONS)
     return Migrator(database).status()
 

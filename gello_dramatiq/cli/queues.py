@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .flags import read
 from .loading import opened
 from .output import ago, confirm, console, counted, emit, table
 from .parameters import App, Json, Yes
-from .wanted import kept
+from .wanted import kept, look_at
 
 if TYPE_CHECKING:
     from ..app import Gello
@@ -24,6 +25,7 @@ def status(app: App = None, json: Json = False) -> None:
     """Show queues, failed jobs and workers."""
     with opened(app) as gello:
         shared(gello, "gello status")
+        look_at(getattr(gello.broker, "database", None))
         state = snapshot(gello)
     if json:
         emit(state)
@@ -38,8 +40,12 @@ def clear(
     json: Json = False,
 ) -> None:
     """Drop the jobs that wait in a queue; running and failed ones stay."""
+    from ..definition import queue_name
+
+    read("QUEUE", queue_name, queue)
     with opened(app) as gello:
         shared(gello, "gello clear")
+        look_at(getattr(gello.broker, "database", None))
         number = gello.queue.size(queue) + gello.queue.size(queue, state="delayed")
         if number:
             confirm(f"Drop {counted(number, 'job')} of the queue {queue} for good?", yes=yes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..app import Gello
+    from ..database.engine import Database
     from ..failed_jobs.failed_jobs import FailedJobs
 
 
@@ -44,6 +46,7 @@ def kept(gello: Gello) -> FailedJobs:
 
     Raises:
       Unsupported: They live in the memory of the process in which they failed.
+      DatabaseUnavailable: Their database isn't there yet.
     """
     from ..errors import Unsupported
     from ..failed_jobs.memory import MemoryFailedJobs
@@ -53,4 +56,20 @@ def kept(gello: Gello) -> FailedJobs:
             "This app keeps failed jobs in the memory of the process in which they failed, where no command can see "
             "them. Give it a database: DATABASE_URL=sqlite:///gello.db."
         )
+    look_at(gello.database)
     return gello.failed
+
+
+def look_at(database: Database | None) -> None:
+    """Refuse to look into an SQLite file that isn't there, which a look would make.
+
+    Raises:
+      DatabaseUnavailable: Nothing was pushed yet, or this is the wrong folder.
+    """
+    from ..errors import DatabaseUnavailable
+
+    if database is not None and not database.exists:
+        raise DatabaseUnavailable(
+            f"There is no {os.path.abspath(str(database.url.database))} yet: nothing was pushed, or this is the wrong "
+            "folder. The first push makes it, as `gello db install` does."
+        )

@@ -54,6 +54,12 @@ class Database:
         """The URL without its password."""
         return mask(self.url.render_as_string(hide_password=True))
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database to connect to: an SQLite file is made at the first use."""
+        file = str(self.url.database)
+        return self.dialect != "sqlite" or file.startswith("file:") or Path(file).exists()
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading.
@@ -171,6 +177,8 @@ class Database:
 class _Pool(QueuePool):
     """A pool that, once it is disposed of, closes what is given back to it."""
 
+    # SQLAlchemy names a pool's logger after the module of its class; ours would show the pool's chatter as Gello's.
+    _sqla_logger_namespace = "sqlalchemy.pool.QueuePool"
     _disposed = False
 
     def dispose(self) -> None:

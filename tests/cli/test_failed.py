@@ -53,6 +53,13 @@ def test_one_failed_job_is_shown_whole(gello: Run, failed_id: str) -> None:
     assert "ConnectionRefusedError" in data["traceback"]
 
 
+def test_an_unknown_id_is_said_in_one_line(gello: Run, failed_id: str) -> None:
+    ended = gello("failed", "nope")
+    assert ended.code == 1
+    assert ended.err.startswith("gello: No failed job has the id 'nope'")
+    assert len(ended.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("filters", "found"),
     [

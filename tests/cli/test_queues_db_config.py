@@ -93,6 +93,14 @@ def test_a_memory_queue_of_another_process_cannot_be_seen(gello: Run, project: P
     assert "A memory queue lives in one process" in ended.err
 
 
+@pytest.mark.parametrize("command", ["status", "clear x --yes", "failed", "retry x", "retry-all", "flush --yes"])
+def test_a_look_makes_no_database(gello: Run, project: Project, command: str) -> None:
+    ended = gello(*command.split())
+    assert ended.code == 4
+    assert "gello.db yet: nothing was pushed, or this is the wrong folder" in ended.err
+    assert not list(project.folder.glob("*.db*"))
+
+
 def test_tables_are_installed_once(gello: Run) -> None:
     assert json.loads(gello("db", "status", "--json").out)[0]["version"] == 0
     assert not Path("gello.db").exists()
@@ -197,6 +205,7 @@ def test_what_a_broker_cannot_count_is_a_question_mark(gello: Run, monkeypatch: 
         return real(self, queue, state)
 
     monkeypatch.setattr(DatabaseBroker, "size", size)
+    gello("db", "install")
     assert re.search(r"emails +· +· +\?", gello("status").out)
 
 
