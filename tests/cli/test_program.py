@@ -90,12 +90,15 @@ def test_an_error_of_ours_keeps_its_traceback_for_developers(
     assert ended.err.splitlines()[-1].startswith("gello: No job is called 'nope'")
 
 
-def test_an_unexpected_error_is_not_hidden(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_not_hidden(
+    gello: Callable[..., Ended], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gello_dramatiq.cli import main, queues
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
+    gello("db", "install")
     monkeypatch.setattr(queues, "snapshot", broken)
     with pytest.raises(ZeroDivisionError):
         main(["status"])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...coordinator import Coordinator
 
 POLL = 0.005
-"""Seconds between two looks for commits of other processes, while idle; 1 % of a core."""
+"""Seconds between two looks for commits of other processes, while idle; some 3 % of a core."""
 PROMOTE_EVERY = 0.25
 """Seconds between two looks for delayed jobs whose time has come."""
 AFTER_DEATH = exponential("1s", factor=2, max="1m")
