@@ -68,7 +68,7 @@ class Coordinator:
         self._stopping = False
         self._attached = False
         self._given_up = False
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         self._appetite = Appetite(worker.worker_threads, time.monotonic)
         self._unstarted = Unstarted(worker, self._lanes)
         self._trouble = 0
@@ -125,7 +125,7 @@ class Coordinator:
         self.pause()
         self._stopping = True
         self.completer.wake()
-        ended = self._ended.wait(max(timeout, 0))
+        ended = self.ended.wait(max(timeout, 0))
         self._given_up = not ended
         self.completer.close()
         return ended
@@ -160,26 +160,34 @@ class Coordinator:
         return self._found
 
     def _run(self) -> None:
-        while not self._given_up and (not self._stopping or self._left()):
-            try:
-                self.attach()
-                self._turn()
-                self._trouble = 0
-            except BrokerConnectionError as error:
-                self._wait_for_broker(error)
-            except Exception:
-                log.exception("The coordinator met an error that it doesn't know; it goes on.")
-                self._settle_one_by_one()
-                time.sleep(PATIENCE)
-        self._end()
+        try:
+            while not self._given_up and (not self._stopping or self._left()):
+                self._try_a_turn()
+        except Exception:
+            log.critical("The coordinator can't go on, and ends; what it holds runs again elsewhere.", exc_info=True)
+        finally:
+            self._end()
+
+    def _try_a_turn(self) -> None:
+        try:
+            self.attach()
+            self._turn()
+            self._trouble = 0
+        except BrokerConnectionError as error:
+            self._wait_for_broker(error)
+        except Exception:
+            log.exception("The coordinator met an error that it doesn't know; it goes on.")
+            self._settle_one_by_one()
+            time.sleep(PATIENCE)
 
     def _end(self) -> None:
         try:
             self.broker.detach(self.owner)
         except BrokerConnectionError as error:
             log.warning("The %s broker couldn't be told that this worker has ended: %s", self.broker.name, error)
-        self._ended.set()
-        self.completer.close_marks()
+        finally:
+            self.ended.set()
+            self.completer.close_marks()
 
     def _turn(self) -> None:
         """Gather, settle and claim, hand out."""

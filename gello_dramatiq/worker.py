@@ -252,12 +252,12 @@ class Worker(dramatiq.Worker):
 
     def _whole(self) -> bool:
         """Whether all threads live, unless they were asked to end; a dead one ends the process."""
-        dead = [thread for thread in self.workers if not thread.is_alive()]
         if self._stop_asked.is_set():
             return True
+        dead = sum(not thread.is_alive() for thread in self.workers)
         if dead:
-            log.critical("%d worker thread(s) died; the worker ends.", len(dead))
-        return not dead
+            log.critical("%d worker thread(s) died; the worker ends.", dead)
+        return not dead and not (self._coordinator and self._coordinator.ended.is_set())
 
     def _join_threads(self, until: float) -> None:
         """Wait for the worker threads, telling them again and again: one that starts late overwrites its flag."""

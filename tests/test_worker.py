@@ -115,6 +115,23 @@ def test_a_dead_worker_thread_ends_the_run_with_1(caplog: pytest.LogCaptureFixtu
     assert "worker thread(s) died" in caplog.text
 
 
+def test_a_coordinator_that_cannot_go_on_ends_the_worker_in_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gello = Gello("memory://", jobs=[work])
+
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gello.broker, "settle", broken)
+    gello.queue.push(work)
+    worker = gello.worker(max_time="10s")
+    began = time.monotonic()
+    assert worker.run() == 1
+    assert time.monotonic() - began < 5
+    assert "The coordinator can't go on" in caplog.text
+
+
 def test_flags_of_a_worker_stand_below_the_definition_and_above_the_settings() -> None:
     seen: dict[str, Any] = {}
 
