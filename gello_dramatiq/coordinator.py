@@ -226,7 +226,10 @@ class Coordinator:
     def _hand_out(self, claims: list[Claim]) -> None:
         if not claims:
             return
-        runnable = [claim for claim in claims if self._known(claim)]
+        # A pause may have come while the broker was asked.
+        late = [claim for claim in claims if not self._gate_open or claim.queue_name in self._paused]
+        self.completer.give_back(late)
+        runnable = [claim for claim in claims if claim not in late and self._known(claim)]
         self.held.update(runnable)
         self._unstarted.add(runnable)
         for claim in runnable:
