@@ -13,21 +13,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-from dramatiq.common import current_millis
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.worker import Worker
 
-from . import envelope
 from .appetite import CLAIM, Appetite
 from .broker import GelloBroker
 from .claim import Claim
-from .completer import Completer, Mark
-from .errors import JobUnknown
+from .completer import UNDECIDED, Completer, Mark
 from .lanes import Lane, Unstarted
-from .outcome import GIVEN_BACK, Kind, Outcome, Reason
+from .outcome import GIVEN_BACK, Kind, Outcome
+from .unknown import unknown_job
 
 log = logging.getLogger("gello.worker")
 
@@ -35,8 +32,8 @@ PATIENCE = 0.25
 """Seconds that a job may lie here unstarted; then it goes back to where another worker can have it."""
 IDLE = 1.0
 """Seconds between two looks at the broker that nothing asked for."""
-UNKNOWN_WAIT, UNKNOWN_LIMIT = timedelta(seconds=30), timedelta(hours=1)
-"""What a job of an unknown name waits between two tries, and how long it is tried: a rolling deploy."""
+PUT_OFF = Outcome(Kind.RELEASED, UNDECIDED)
+"""For a job whose own outcome can't be settled."""
 
 
 class Coordinator:
@@ -241,7 +238,7 @@ class Coordinator:
     def _known(self, claim: Claim) -> bool:
         """Whether a claim can be run; if not, its outcome is on its way."""
         if claim.outcome is None and claim.actor_name not in self.broker.actors:
-            claim.outcome = unknown(claim)
+            claim.outcome = unknown_job(claim)
         if claim.outcome is None:
             return True
         claim.failed = claim.outcome.kind is Kind.FAILED
@@ -297,25 +294,16 @@ class Coordinator:
 
     def _settle_one_by_one(self) -> None:
         """Keep one outcome that can't be settled from holding up the others."""
-        for claim in self.unsettled:
+        while self.unsettled:
+            claim = self.unsettled[0]
             try:
                 self.completer.settled([claim], self.broker.settle([claim]))
             except BrokerConnectionError:
                 return
             except Exception:
+                if claim.outcome is PUT_OFF:
+                    raise
                 log.exception("%s %s can't be settled; it is given back.", claim.actor_name, claim.message_id)
-                claim.outcome = Outcome(Kind.RELEASED, UNKNOWN_WAIT)
-                self.completer.settled([claim], self.broker.settle([claim]))
-        self.unsettled = []
-
-
-def unknown(claim: Claim) -> Outcome:
-    """Give a job of an unknown name back, for an hour; then set it aside."""
-    progress = envelope.progress(claim.options, claim.deaths)
-    now = current_millis()
-    progress.unknown_since = progress.unknown_since or now
-    if now - progress.unknown_since < envelope.millis(UNKNOWN_LIMIT):
-        log.warning("No job is called %r here; %s goes back for %s.", claim.actor_name, claim.message_id, UNKNOWN_WAIT)
-        return Outcome(Kind.RELEASED, UNKNOWN_WAIT, progress=progress)
-    reason = JobUnknown(f"No worker knew a job called {claim.actor_name!r} for {UNKNOWN_LIMIT}.")
-    return Outcome(Kind.FAILED, error=reason, reason=Reason.UNKNOWN_JOB, progress=progress)
+                claim.outcome = PUT_OFF
+            else:
+                del self.unsettled[0]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from unittest import mock
 
-from .. import actor, coordinator
+from .. import actor, unknown
 from ..broker import Delayed
 from ..brokers.memory import MemoryBroker
 
@@ -54,6 +54,6 @@ def travelling(broker: MemoryBroker) -> Iterator[Clock]:
         mock.patch.object(broker, "_clock", clock),
         mock.patch.object(broker, "put", stamped),
         mock.patch.object(actor, "current_millis", clock.millis),
-        mock.patch.object(coordinator, "current_millis", clock.millis),
+        mock.patch.object(unknown, "current_millis", clock.millis),
     ):
         yield clock

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from dramatiq.worker import ConsumerThread, WorkerThread
 
-from .. import coordinator, current
+from .. import current
 from ..app import Gello
 from ..broker import GelloBroker
 from ..brokers.memory import MemoryBroker
@@ -20,6 +20,7 @@ from ..completer import undecided
 from ..errors import GelloError, Unsupported
 from ..feed import FeedWorkers
 from ..outcome import GIVEN_BACK, Kind
+from ..unknown import unknown_job
 from .clock import Clock, travelling
 from .stand_in import Recorder
 
@@ -116,7 +117,7 @@ class _Drain:
     def _settle(self, claim: Claim) -> None:
         known = claim.actor_name in self._broker.actors
         if claim.outcome is None and not known:
-            claim.outcome = coordinator.unknown(claim)
+            claim.outcome = unknown_job(claim)
         if claim.outcome is None:
             self._thread.work_queue.put(cast(Any, claim))
             self._thread.process_message(claim)

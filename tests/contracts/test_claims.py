@@ -234,13 +234,13 @@ def test_a_job_of_an_unknown_name_goes_back_for_30_seconds(bench: Bench) -> None
 
 @on(*OURS)
 def test_a_name_that_nobody_knew_for_an_hour_is_buried(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gello_dramatiq import coordinator
+    from gello_dramatiq import unknown
 
     @queueable
     def unheard(n: int) -> None: ...
 
-    monkeypatch.setattr(coordinator, "UNKNOWN_WAIT", coordinator.UNKNOWN_WAIT / 1000)
-    monkeypatch.setattr(coordinator, "UNKNOWN_LIMIT", coordinator.UNKNOWN_LIMIT / 10_000)
+    monkeypatch.setattr(unknown, "WAIT", unknown.WAIT / 1000)
+    monkeypatch.setattr(unknown, "LIMIT", unknown.LIMIT / 10_000)
     app = bench.app()
     unheard.push(3)
     del app.broker.actors["unheard"]
