@@ -35,7 +35,7 @@ class Claim(MessageProxy):
     """
 
     def __init__(
-        self, key: Any, lease: int, raw: bytes, *, queue: str, job_id: str = "", deaths: int = 0, suspect: bool = False
+        self, key: Any, lease: int, raw: bytes, queue: str, job_id: str = "", deaths: int = 0, suspect: int = 0
     ) -> None:
         self.key = key
         self.queue_name = queue
@@ -43,7 +43,7 @@ class Claim(MessageProxy):
         self.lease = lease
         self.raw = raw
         self.deaths = deaths
-        self.suspect = suspect
+        self.suspect = bool(suspect)
         self.failed = self.started = self.lost = self.settled = self.kept = False
         self.outcome: Outcome | None = None
         self._exception: BaseException | None = None

@@ -100,7 +100,7 @@ class DatabaseBroker(GelloBroker):
                 if promote:
                     connection.exec_driver_sql(self._sql.promote, (self._sql.now(),))
                 rows = self._claim(connection, owner, queues, limit)
-            claimed = [_claim(*row) for row in rows]
+            claimed = [Claim(*row) for row in rows]
         except BaseException:
             # The commit may have happened although its reply was lost: then rows are ours that we don't know.
             self._unsure = True
@@ -297,10 +297,6 @@ class DatabaseBroker(GelloBroker):
         if not due:
             self._promoted_at = time.monotonic()
         return due
-
-
-def _claim(key: int, lease: int, raw: bytes, queue: str, job_id: str, deaths: int, suspect: int) -> Claim:
-    return Claim(key, lease, raw, queue=queue, job_id=job_id, deaths=deaths, suspect=bool(suspect))
 
 
 def _columns(claim: Claim) -> tuple[Any, ...]:

@@ -80,7 +80,7 @@ class SQLite:
         return int(time.time() * 1000)
 
     def claimed(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
-        """Claim up to so many jobs of a queue, in order.
+        """Claim up to so many jobs of a queue, in order; a row is what a `Claim` is made of.
 
         It must hold the write lock from its begin: the update chooses what was read before.
         """
