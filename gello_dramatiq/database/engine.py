@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from .tables import Tables, tables
 
 BUSY = 3.0
 """Seconds to wait for SQLite's write lock before saying that the database is locked."""
+LOOK = 0.0005
+"""Seconds between two tries to take it."""
 BEFORE_FORK = 2 * BUSY
 """Seconds that a fork waits for transactions to end."""
 
@@ -146,7 +149,7 @@ class Database:
     def _prepare(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _insist(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
         cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
         cursor.close()
 
@@ -253,6 +256,30 @@ def _is_outage(error: DBAPIError) -> bool:
 
 
 def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("gello_reads"):
+        connection.exec_driver_sql("BEGIN")
+        return
     # A transaction that will write takes the lock at once: one that first reads could not upgrade.
-    reads = connection.get_execution_options().get("gello_reads")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        _insist(lambda: cursor.execute("BEGIN IMMEDIATE"))
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
+
+
+def _insist(act: Callable[[], object]) -> None:
+    """Do what another process's lock may forbid, again until it is done or has been tried for long enough.
+
+    SQLite's own wait looks less and less often, in the end every 100 ms, while others take the lock in between; and it
+    doesn't wait at all where a file changes to WAL.
+    """
+    until = time.monotonic() + BUSY
+    while True:
+        try:
+            act()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(LOOK)

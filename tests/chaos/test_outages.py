@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
@@ -275,7 +274,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def test_an_error_of_the_driver_becomes_words(rig: Rig) -> None:
-    """The helper above really locks, and SQLAlchemy's own error is the cause."""
+    """The helper above really locks, and the driver's own error is the cause."""
     with locked(rig.folder / "gello.db"), pytest.raises(DatabaseUnavailable) as raised:
         rig.gello.queue.clear()
-    assert isinstance(raised.value.__cause__, OperationalError)
+    assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
