@@ -26,46 +26,41 @@ class StandsStill(Forgets, Protocol):
 
 
 class Gate:
-    """Keeps the uses of something and the forks of its process apart: each waits for the other to end.
+    """Lets many use something, and nobody while it is shut: `with gate: …`.
 
-    A thread's uses must not be nested. An idle worker uses it two hundred times a second, hence no generator.
+    A thread's uses must not be nested.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._forks = 0
+        self._changed = threading.Condition()
+        self._shut = 0
         # By thread, not by number: should an interrupt have kept a use from ending, the thread's next one mends that.
         self._inside: set[int] = set()
 
-    def use(self) -> Gate:
-        """Wait until nobody forks, and let nobody fork meanwhile: `with gate.use():`."""
-        return self
-
     def __enter__(self) -> None:
-        with self._lock:
-            while self._forks:
+        with self._changed:
+            while self._shut:
                 self._changed.wait()
             self._inside.add(threading.get_ident())
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._changed:
             self._inside.discard(threading.get_ident())
-            if self._forks:
+            if self._shut:
                 self._changed.notify_all()
 
     def shut(self, timeout: float) -> None:
         """Let no use begin, and wait for those of other threads to end, for so many seconds at most."""
         me = threading.get_ident()
         with self._changed:
-            self._forks += 1
+            self._shut += 1
             self._changed.wait_for(lambda: self._inside <= {me}, timeout)
 
     def open(self) -> None:
         """Let uses begin again."""
         with self._changed:
             # A fork that had begun before this gate was made has not shut it.
-            self._forks = max(self._forks - 1, 0)
+            self._shut = max(self._shut - 1, 0)
             self._changed.notify_all()
 
 

@@ -109,12 +109,23 @@ def test_an_app_that_is_closed_closes_both_its_databases_and_the_broker_s_watche
     assert still_open(tmp_path) == []
 
 
-def test_a_connection_that_is_in_use_when_its_database_is_closed_is_closed_afterwards(tmp_path: Path) -> None:
+def test_closing_a_database_waits_for_a_connection_that_is_in_use(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
-    with database.read():
-        database.close()
-        assert still_open(tmp_path)
+    reading, done = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with database.read():
+            reading.set()
+            time.sleep(0.3)
+            done.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.wait(5)
+    database.close()
+    assert done.is_set()
     assert still_open(tmp_path) == []
+    reader.join()
 
 
 def test_tables_that_are_newer_than_the_code_are_refused(tmp_path: Path) -> None:

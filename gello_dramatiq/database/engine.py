@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
 from ..forks import Gate, stand_still_in_forks
@@ -47,7 +46,7 @@ class Database:
         self._synchronous = synchronous
         # One writer per process: SQLite has one anyway, and threads that wait here don't poll for its lock.
         self._writer = threading.Lock()
-        self._gate = Gate()
+        self.gate = Gate()
         self._installed = False
         self.engine = self._open()
         stand_still_in_forks(self)
@@ -90,23 +89,19 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for reading, whether or not there are tables; errors stay the driver's."""
-        with self.in_use(), self.engine.connect().execution_options(gello_reads=True) as connection:
+        with self.gate, self.engine.connect().execution_options(gello_reads=True) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, whether or not there are tables; errors stay the driver's."""
-        with self._writer, self.in_use(), self.engine.begin() as connection:
+        with self._writer, self.gate, self.engine.begin() as connection:
             yield connection
 
-    def in_use(self) -> AbstractContextManager[None]:
-        """Hold off forks while a connection is used."""
-        return self._gate.use()
-
     def close(self) -> None:
-        """Close all connections, those in use when they are given back; they open again at the next use."""
-        with self.in_use():
-            self.engine.dispose()
+        """Close all connections, once those in use are given back; they open again at the next use."""
+        self.before_fork()
+        self.after_fork_in_parent()
 
     def before_fork(self) -> None:
         """Let transactions end, and close the connections.
@@ -114,18 +109,18 @@ class Database:
         SQLite's locks belong to a process, but what it remembers of them is copied into a child. A child that inherits
         an open connection believes that it holds the parent's locks: what it writes may be lost, or it waits for ever.
         """
-        self._gate.shut(BEFORE_FORK)
+        self.gate.shut(BEFORE_FORK)
         self.engine.dispose()
 
     def after_fork_in_parent(self) -> None:
         """Open connections again when they are needed."""
-        self._gate.open()
+        self.gate.open()
 
     def after_fork(self) -> None:
         """Begin afresh in a child: threads of the parent may have held the locks."""
         self.engine.dispose(close=False)
         self._writer = threading.Lock()
-        self._gate = Gate()
+        self.gate = Gate()
 
     def _open(self) -> Engine:
         if self.dialect != "sqlite":
@@ -137,7 +132,6 @@ class Database:
         engine = create_engine(
             self.url,
             connect_args={"timeout": BUSY},
-            poolclass=_Pool,
             pool_size=8,
             max_overflow=64,
             pool_timeout=BUSY,
@@ -175,24 +169,6 @@ class Database:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise explain(error, self) from error
-
-
-class _Pool(QueuePool):
-    """A pool that, once it is disposed of, closes what is given back to it."""
-
-    # SQLAlchemy names a pool's logger after the module of its class; ours would show the pool's chatter as Gello's.
-    _sqla_logger_namespace = "sqlalchemy.pool.QueuePool"
-    _disposed = False
-
-    def dispose(self) -> None:
-        self._disposed = True
-        super().dispose()
-
-    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        super()._do_return_conn(record)
-        # Asked afterwards: whoever disposes meanwhile finds it in the pool.
-        if self._disposed:
-            super().dispose()
 
 
 def read_url(url: str) -> URL:

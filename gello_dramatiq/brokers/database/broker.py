@@ -276,7 +276,7 @@ class DatabaseBroker(GelloBroker):
     def _watch(self, look: Callable[[DataVersion], bool]) -> bool:
         """Look at the database on the watcher's own connection; a broken one is replaced at the next look."""
         try:
-            with self.database.in_use():
+            with self.database.gate:
                 if self._watcher is None:
                     self._watcher = DataVersion(self.database, self._sql)
                 return look(self._watcher)
@@ -287,7 +287,7 @@ class DatabaseBroker(GelloBroker):
     def _stop_watching(self) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
-            with self.database.in_use():
+            with self.database.gate:
                 watcher.close()
 
     def _is_time_to_promote(self) -> bool:

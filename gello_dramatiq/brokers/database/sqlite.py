@@ -113,6 +113,8 @@ class DataVersion:
         self._database = database
         with database.explained():
             self._connection = database.engine.raw_connection()
+            # Kept for as long as this lives, it isn't the pool's: closing it closes it.
+            self._connection.detach()
             self._cursor = self._connection.cursor()
         self._next_due = statements.next_due
         self._version: Any = None
