@@ -198,8 +198,10 @@ def test_a_worker_without_queues_finds_a_queue_that_nobody_declared(bench: Bench
     worker = app.worker(concurrency=2)
     worker.start()
     work.on("brand-new").push()
-    wait_for(lambda: ran == [1])
+    wait_for(lambda: bool(ran))
     worker.stop()
+    assert ran == [1]
+    assert app.queue.size("brand-new") == 0
 
 
 @on(*OURS)
