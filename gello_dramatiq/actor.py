@@ -94,6 +94,8 @@ class JobActor(Actor[..., Any]):
         message = self.runner.message
         if message is None:
             return self.definition.handle(self._load(args, kwargs))
+        if not isinstance(message, Claim):
+            _check(message)
         limits = self.limits_of(message)
         if isinstance(message, Claim):
             self._admit(message, limits)
@@ -163,6 +165,14 @@ class JobActor(Actor[..., Any]):
 def age(message: Any) -> timedelta:
     """How long ago a message was pushed."""
     return timedelta(milliseconds=current_millis() - message.message_timestamp)
+
+
+def _check(message: Any) -> None:
+    """What a claim is checked for when it is read: messages of a stock broker are read by Dramatiq."""
+    try:
+        envelope.check(message.options)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise JobUnloadable(f"The message's options can't be read ({type(error).__name__}: {error}).") from error
 
 
 def _epitaph(deaths: int, rerun: bool) -> str:

@@ -449,4 +449,5 @@ def test_options_that_make_no_sense_do_not_lose_a_job_on_a_stock_broker(bench: B
     app.broker.enqueue(Message("default", "work", (), {"n": 1}, {"gello": {"timeout": "soon"}}))
     bench.work(app, lambda: app.failed.count() == 1)
     (failed,) = app.failed.all()
-    assert (failed.reason, failed.payload, failed.exception) == ("error", {"n": 1}, "ValueError: 1")
+    assert (failed.reason, failed.payload) == ("invalid_payload", {"n": 1})
+    assert "gello.timeout is 'soon'" in failed.exception
