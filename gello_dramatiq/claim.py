@@ -45,6 +45,7 @@ class Claim(MessageProxy):
         self.deaths = deaths
         self.suspect = bool(suspect)
         self.failed = self.started = self.lost = self.settled = self.kept = False
+        self._open = [None]
         self.outcome: Outcome | None = None
         self._exception: BaseException | None = None
         self._decode(raw)
@@ -72,6 +73,15 @@ class Claim(MessageProxy):
             f"The message can't be decoded ({type(error).__name__}: {error}); its raw bytes are kept."
         )
         self.outcome = Outcome(Kind.FAILED, error=reason, reason=Reason.INVALID_PAYLOAD)
+
+    def end(self) -> bool:
+        """Take the right to say what it came to: True for the first who asks. Popping a list is atomic."""
+        try:
+            self._open.pop()
+        except IndexError:
+            return False
+        self.settled = True
+        return True
 
     @property
     def message(self) -> Claim:
