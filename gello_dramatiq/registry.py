@@ -12,7 +12,7 @@ from typing import Any
 
 from .declare import Queueable, QueueableFunction, definition_of
 from .definition import Definition, PendingJob
-from .errors import DuplicateJob, ImportFailed, UnknownJob
+from .errors import DuplicateJob, GelloError, ImportFailed, InvalidDefinition, UnknownJob
 
 
 class Registry:
@@ -87,6 +87,7 @@ def import_module(name: str) -> ModuleType:
 
     Raises:
       ImportFailed: It isn't there, or fails; the message names the file and line.
+      GelloError: What it got from Gello, such as a setting that can't be used, in its own words.
     """
     try:
         return importlib.import_module(name)
@@ -102,6 +103,8 @@ def import_module(name: str) -> ModuleType:
             'if __name__ == "__main__".'
         ) from error
     except Exception as error:
+        if isinstance(error, GelloError) and not isinstance(error, InvalidDefinition):
+            raise
         raise ImportFailed(_import_error(name, error)) from error
 
 
