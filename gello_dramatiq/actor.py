@@ -55,7 +55,7 @@ class JobActor(Actor[..., Any]):
         self.definition = definition
         self.runner = runner
         self.settings = settings
-        self.limit_by(Options())
+        self.limit_by(getattr(broker, "worker_limits", Options()))
         # Before Actor's own: it refuses a name that is taken, and compiling again is how a definition is replaced.
         broker.actors.pop(definition.name, None)
         super().__init__(
@@ -72,6 +72,11 @@ class JobActor(Actor[..., Any]):
         """Take a worker's flags into account: they stand above the settings and below the definition."""
         self.resolved = self.definition.options.over(worker.over(self.settings).over(DEFAULTS))
         self.limits = self.resolved.limits()
+
+    @property
+    def runs_once(self) -> bool:
+        """Whether it must not run again once it has begun."""
+        return not self.resolved.rerun_after_crash
 
     def limits_of(self, message: Any) -> Limits:
         """The limits of one job: its push may have said something for itself."""

@@ -7,12 +7,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 from dramatiq.errors import BrokerConnectionError
 
+from .aside import Aside
 from .broker import GelloBroker
 from .claim import Claim
 from .outcome import DONE, GIVEN_BACK, Kind, Outcome, Reason
@@ -27,6 +27,8 @@ MAX_WAITING = 1000
 """Failed jobs that may wait for their row before no more jobs are claimed."""
 UNDECIDED = timedelta(seconds=5)
 """What a job waits that ended in an error about which nothing was decided: a hook of ours failed."""
+PUT_OFF = Outcome(Kind.RELEASED, UNDECIDED)
+"""For a job whose own outcome can't be settled."""
 
 
 class Mark:
@@ -66,32 +68,48 @@ class Completer:
         self._keep = keep
         self._after_failure = after_failure
         self._settled_at = 0.0
-        # Its threads start when the first job fails.
-        self._threads = ThreadPoolExecutor(4, "gello-failures")
+        self._marking = threading.Lock()
+        self._unmarked: set[Claim] = set()
+        # Apart, so that hooks which take long keep no row from being written.
+        self._keepers, self._hooks = Aside("gello-failures"), Aside("gello-hooks")
 
-    def add(self, claim: Any) -> None:
-        """Take a claim whose attempt has ended; a second time changes nothing."""
-        if not claim.settled:
-            claim.settled = True
-            if claim.outcome is None:
+    def add(self, claim: Any, outcome: Outcome | None = None) -> None:
+        """Take a claim whose attempt has ended; a second time changes nothing.
+
+        Parameters:
+          outcome: What it came to, where the claim doesn't say so itself.
+        """
+        if claim.end():
+            if outcome is not None:
+                claim.outcome = outcome
+            elif claim.outcome is None:
                 claim.outcome = undecided(claim)
             self.inbox.put(claim)
 
     def give_back(self, claims: Iterable[Any]) -> None:
         """Put claims back as if they had never been claimed."""
         for claim in claims:
-            claim.outcome = GIVEN_BACK
-            self.add(claim)
+            self.add(claim, GIVEN_BACK)
 
     def mark(self, claim: Claim) -> bool:
         """Note that a job is about to run; False if it is no longer this worker's. Waits for the database."""
         mark = Mark(claim)
+        with self._marking:
+            self._unmarked.add(claim)
         self.inbox.put(mark)
         if self._closed:
             self.close_marks()
         mark.answered.wait()
-        claim.lost = not mark.granted
-        return mark.granted
+        with self._marking:
+            self._unmarked.discard(claim)
+            granted = mark.granted and not claim.settled
+        claim.lost = not granted
+        return granted
+
+    def give_back_unmarked(self) -> None:
+        """Put back what still waits for its mark: it hasn't begun, and doesn't any more."""
+        with self._marking:
+            self.give_back(self._unmarked)
 
     def close_marks(self) -> None:
         """Refuse every start that still waits for its mark, and those that come: nobody settles here any more."""
@@ -143,11 +161,12 @@ class Completer:
         """The outcomes that may be settled now: all but those of failed jobs whose row must be written first."""
         ready = []
         for claim in claims:
+            self.waiting.discard(claim)
             if claim.lost:
                 continue
             if self._keep is not None and not claim.kept and _outcome(claim).kind is Kind.FAILED:
                 self.waiting.add(claim)
-                self._threads.submit(self._keep_at_last, claim)
+                self._keepers.submit(self._keep_at_last, claim)
             else:
                 ready.append(claim)
         return ready
@@ -164,28 +183,33 @@ class Completer:
             log.warning("%d outcome(s) came too late: another worker has the job by now.", stale)
         for claim in claims:
             if _outcome(claim).kind is Kind.FAILED and claim.actor_name in self._broker.actors:
-                self._threads.submit(self._after_failure, claim)
+                self._hooks.submit(self._after_failure, claim)
 
-    def close(self) -> None:
-        """End the helper threads, once what they do is done."""
+    def close(self, until: float) -> None:
+        """End the helper threads, once what they do is done, or at this moment of the monotonic clock."""
         self._closed = True
-        self._threads.shutdown(wait=True)
+        self._keepers.close(until)
+        left = self._hooks.close(until)
+        if left:
+            log.warning("%d on_failure hook(s) didn't end within the grace, or never began.", left)
 
     def _keep_at_last(self, claim: Claim) -> None:
         """Write the row of a failed job, however long its database is away; then the outcome can be settled."""
-        wait = 0.1
+        name, wait = f"{claim.actor_name} {claim.message_id}", 0.1
         while self._keep is not None and not self._closed:
             try:
                 self._keep(claim)
                 break
             except BrokerConnectionError as error:
-                name = f"{claim.actor_name} {claim.message_id}"
                 log.warning("%s failed, and its row can't be written yet: %s", name, error)
                 time.sleep(wait)
                 wait = min(wait * 2, 1)
+            except Exception:
+                log.exception("%s failed, and its row can't be written; it is given back.", name)
+                claim.outcome = PUT_OFF
+                break
         if not self._closed:
             claim.kept = True
-            self.waiting.discard(claim)
             self.inbox.put(claim)
 
 

@@ -21,9 +21,10 @@ from dramatiq.worker import Worker
 from .appetite import CLAIM, Appetite
 from .broker import GelloBroker
 from .claim import Claim
-from .completer import UNDECIDED, Completer, Mark
+from .completer import PUT_OFF, Completer, Mark
+from .errors import JobCrashed, TablesMissing
 from .lanes import Lane, Unstarted
-from .outcome import GIVEN_BACK, Kind, Outcome
+from .outcome import GIVEN_BACK, Kind, Outcome, Reason
 from .unknown import unknown_job
 
 log = logging.getLogger("gello.worker")
@@ -32,8 +33,7 @@ PATIENCE = 0.25
 """Seconds that a job may lie here unstarted; then it goes back to where another worker can have it."""
 IDLE = 1.0
 """Seconds between two looks at the broker that nothing asked for."""
-PUT_OFF = Outcome(Kind.RELEASED, UNDECIDED)
-"""For a job whose own outcome can't be settled."""
+STOPPED = "The worker stopped while this job ran, and rerun_after_crash=False."
 
 
 class Coordinator:
@@ -44,6 +44,9 @@ class Coordinator:
       worker: Whose threads run them.
       completer: Takes what they came to.
       queues: The queues to serve, in order; None is every queue that there is.
+
+    Attributes:
+      most: How many attempts it begins at most; None is without end.
     """
 
     def __init__(self, broker: GelloBroker, worker: Worker, completer: Completer, queues: list[str] | None) -> None:
@@ -51,6 +54,7 @@ class Coordinator:
         self.worker = worker
         self.completer = completer
         self.owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.most: int | None = None
         self.processed = self.failed = 0
         self.held: set[Claim] = set()
         self.unsettled: list[Claim] = []
@@ -119,17 +123,27 @@ class Coordinator:
 
     def finish(self, timeout: float) -> bool:
         """Give back what has not started, settle everything, and end; False if that took too long."""
+        until = time.monotonic() + timeout
         self.pause()
         self._stopping = True
         self.completer.wake()
         ended = self.ended.wait(max(timeout, 0))
         self._given_up = not ended
-        self.completer.close()
+        self.completer.close(until)
         return ended
 
     def abandon(self) -> None:
-        """Give up on what still runs: it goes back to the broker, and a late outcome of it changes nothing."""
-        self.completer.give_back(claim for claim in self.held.copy() if not claim.settled)
+        """Give up on what still runs: it goes back to the broker, and a late outcome of it changes nothing.
+
+        A job that must not rerun, and that has begun, is kept as failed instead.
+        """
+        self.completer.give_back_unmarked()
+        for claim in self.held.copy():
+            actor = self.broker.actors.get(claim.actor_name)
+            if claim.started and getattr(actor, "runs_once", False):
+                self.completer.add(claim, Outcome(Kind.FAILED, error=JobCrashed(STOPPED), reason=Reason.CRASHED))
+            else:
+                self.completer.add(claim, GIVEN_BACK)
 
     def running(self) -> list[Claim]:
         """The claims that are being run now."""
@@ -149,7 +163,7 @@ class Coordinator:
         """The queues that are served now, in order."""
         if self._queues is not None:
             return self._queues
-        if self._lanes:
+        if self._direct is None:
             return list(self._lanes)
         if not self.held or time.monotonic() - self._found_at > IDLE:
             self._found_at = time.monotonic()
@@ -160,6 +174,8 @@ class Coordinator:
         try:
             while not self._given_up and (not self._stopping or self._left()):
                 self._try_a_turn()
+        except TablesMissing as error:
+            log.critical("The worker ends; what it holds runs again once there are tables: %s", error)
         except Exception:
             log.critical("The coordinator can't go on, and ends; what it holds runs again elsewhere.", exc_info=True)
         finally:
@@ -170,6 +186,8 @@ class Coordinator:
             self.attach()
             self._turn()
             self._trouble = 0
+        except TablesMissing:
+            raise
         except BrokerConnectionError as error:
             self._wait_for_broker(error)
         except Exception:
@@ -184,6 +202,7 @@ class Coordinator:
             log.warning("The %s broker couldn't be told that this worker has ended: %s", self.broker.name, error)
         finally:
             self.ended.set()
+            self.drained.set()
             self.completer.close_marks()
 
     def _turn(self) -> None:
@@ -205,9 +224,8 @@ class Coordinator:
             queues = [name for name in self.serves() if name not in self._paused] if want > 0 else []
             stale, claimed = self.broker.exchange(self.owner, settling, queues, want)
             self.unsettled = []
-            self._count(settling)
-            self.completer.settled(settling, stale)
             self._hand_out(claimed)
+            self._settled(settling, stale)
             self.drained.set() if want > 0 and not claimed and not self.held else self.drained.clear()
             if len(claimed) < want or self._want() < CLAIM:
                 return
@@ -215,7 +233,11 @@ class Coordinator:
     def _want(self) -> int:
         if not self._gate_open or self._stopping or self.completer.full:
             return 0
-        return self._appetite.wanted(len(self.held))
+        wanted = self._appetite.wanted(len(self.held))
+        if self.most is None:
+            return wanted
+        taken = self.processed + len(self.held) + len(self.unsettled) + len(self.completer.waiting)
+        return min(wanted, max(self.most - taken, 0))
 
     def _idle(self) -> bool:
         return len(self.held) < self.worker.worker_threads
@@ -250,7 +272,7 @@ class Coordinator:
             return
         try:
             granted = self.broker.mark([mark.claim for mark in marks])
-        except BrokerConnectionError:
+        except Exception:
             for mark in marks:
                 self.completer.inbox.put(mark)
             raise
@@ -275,11 +297,12 @@ class Coordinator:
         elif self._paused:
             self.completer.give_back(self._unstarted.take(lambda claim: claim.queue_name in self._paused))
 
-    def _count(self, claims: list[Claim]) -> None:
+    def _settled(self, claims: list[Claim], stale: int) -> None:
         for claim in claims:
             kind = claim.outcome.kind if claim.outcome else Kind.DONE
             self.processed += kind is not Kind.RELEASED
             self.failed += kind is Kind.FAILED
+        self.completer.settled(claims, stale)
 
     def _left(self) -> bool:
         """Whether anything is still to be settled."""
@@ -294,10 +317,11 @@ class Coordinator:
 
     def _settle_one_by_one(self) -> None:
         """Keep one outcome that can't be settled from holding up the others."""
+        self.unsettled = self.completer.settleable(self.unsettled)
         while self.unsettled:
             claim = self.unsettled[0]
             try:
-                self.completer.settled([claim], self.broker.settle([claim]))
+                stale = self.broker.settle([claim])
             except BrokerConnectionError:
                 return
             except Exception:
@@ -307,3 +331,4 @@ class Coordinator:
                 claim.outcome = PUT_OFF
             else:
                 del self.unsettled[0]
+                self._settled([claim], stale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -15,6 +16,9 @@ from .completer import Completer
 from .coordinator import Coordinator
 
 log = logging.getLogger("gello.worker")
+
+SETTLE = 2.0
+"""Seconds for settling when a worker's grace is over."""
 
 
 class FeedWorkers(Middleware):
@@ -52,6 +56,11 @@ class FeedWorkers(Middleware):
         coordinator = cast(GelloBroker, broker).coordinator
         if coordinator is not None:
             coordinator.abandon()
-            if not coordinator.finish(self._grace):
+            if not coordinator.finish(self._time_left(worker)):
                 log.error("Not everything could be settled in time; what is left runs again when the lease is over.")
         cast(GelloBroker, broker).coordinator = None
+
+    def _time_left(self, worker: Worker) -> float:
+        """What is left of the worker's own grace, and two seconds at least: what has ended wants to be settled."""
+        until: float | None = getattr(worker, "stop_by", None)
+        return self._grace if until is None else max(until - time.monotonic(), SETTLE)

@@ -121,7 +121,8 @@ class Unstarted:
         for source in sources:
             items = list(_drained(source))
             for item in items:
-                if wanted(item.message):
+                # None is what wakes a thread up.
+                if item is not None and wanted(item.message):
                     taken.append(item.message)
                 else:
                     source.put(item)

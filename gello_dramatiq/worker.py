@@ -118,6 +118,7 @@ class Worker(dramatiq.Worker):
         self._grace = duration(options.grace).total_seconds()
         self._state: Literal["running", "paused", "stopped"] = "stopped"
         self._started_at: datetime | None = None
+        self._began = 0.0
         self._stop_asked = threading.Event()
         self._stopping = threading.Lock()
         self._coordinator: Coordinator | None = None
@@ -135,7 +136,7 @@ class Worker(dramatiq.Worker):
             self._start_on(self.broker)
         else:
             super().start()
-        self._state, self._started_at = "running", datetime.now(UTC)
+        self._state, self._started_at, self._began = "running", datetime.now(UTC), time.monotonic()
 
     def run(self) -> int:
         """Work until it is stopped, a limit is reached, or, with `stop_when_empty`, nothing is left.
@@ -164,7 +165,7 @@ class Worker(dramatiq.Worker):
                 self._stop(timeout)
 
     def _stop(self, timeout: float | None) -> None:
-        until = time.monotonic() + (self._grace if timeout is None else timeout)
+        self.stop_by = until = time.monotonic() + (self._grace if timeout is None else timeout)
         if isinstance(self.broker, GelloBroker):
             self.broker.emit_before("worker_shutdown", self)
             self._join_threads(until)
@@ -195,14 +196,13 @@ class Worker(dramatiq.Worker):
         """What it is doing now."""
         coordinator = self._coordinator
         running = coordinator.running() if coordinator and self._state != "stopped" else ()
-        started = self._started_at
         return WorkerStatus(
             state=self._state,
             processed=coordinator.processed if coordinator else 0,
             failed=coordinator.failed if coordinator else 0,
             current_jobs=tuple(job for claim in running if (job := self._job(claim)) is not None),
-            started_at=started,
-            uptime=datetime.now(UTC) - started if started else timedelta(0),
+            started_at=self._started_at,
+            uptime=self._uptime(),
             memory=resident_memory(),
         )
 
@@ -219,6 +219,10 @@ class Worker(dramatiq.Worker):
         return self._coordinator
 
     def _start_on(self, broker: GelloBroker) -> None:
+        if broker.coordinator is not None:
+            raise Unsupported(
+                "This app has a worker in this process already; stop it first, or give one worker more concurrency."
+            )
         self.work_queue = cast(Any, WorkQueue())
         self.workers.clear()
         broker.emit_before("worker_boot", self)
@@ -228,21 +232,26 @@ class Worker(dramatiq.Worker):
                 "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
             )
         self.consumers = cast(Any, OneLane(Lane(broker, coordinator.completer)))
-        coordinator.attach()
+        coordinator.most = self.options.max_jobs
         coordinator.hand_to(cast(WorkQueue, self.work_queue).put)
+        coordinator.attach()
         for _ in range(self.worker_threads):
             self._add_worker()
         broker.emit_after("worker_boot", self)
 
+    def _uptime(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self._began if self._started_at else 0)
+
     def _set_limits(self, limits: Options) -> None:
+        # For the jobs that the app comes to know later, too.
+        self.broker.worker_limits = limits  # type: ignore[attr-defined]
         for actor in self.broker.actors.values():
             if isinstance(actor, JobActor):
                 actor.limit_by(limits)
 
     def _is_over(self) -> bool:
         options, coordinator = self.options, self._coordinator
-        started = self._started_at or datetime.now(UTC)
-        if options.max_time is not None and datetime.now(UTC) - started >= duration(options.max_time):
+        if options.max_time is not None and self._uptime() >= duration(options.max_time):
             return True
         if coordinator is None:
             return False
@@ -282,10 +291,14 @@ class Worker(dramatiq.Worker):
             yield
             return
 
+        signalled = False
+
         def stop(number: int, frame: Any) -> None:
-            if self._stop_asked.is_set():
+            nonlocal signalled
+            if signalled:
                 log.warning("A second signal: what runs is given up and runs again elsewhere.")
                 os._exit(128 + number)
+            signalled = True
             self._stop_asked.set()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -1,0 +1,55 @@
+"""Runs calls aside, in threads that keep no process alive."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("gello.worker")
+
+THREADS = 4
+"""How many calls run at once at most."""
+
+
+class Aside:
+    """Runs calls in a few daemon threads, which start with the calls.
+
+    An executor's threads would be joined when the interpreter ends, for ever if one of them hangs.
+
+    Parameters:
+      name: What its threads are called.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[tuple[Callable[[Any], object], Any] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, call: Callable[[Any], object], argument: Any) -> None:
+        """Call a function with one argument, soon; its errors are logged."""
+        self._calls.put((call, argument))
+        if len(self._threads) < THREADS:
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self, until: float) -> int:
+        """Let the calls end, until a moment of the monotonic clock; returns how many have not."""
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+        running = sum(thread.is_alive() for thread in self._threads)
+        return running and running + max(self._calls.qsize() - running, 0)
+
+    def _run(self) -> None:
+        while (item := self._calls.get()) is not None:
+            call, argument = item
+            try:
+                call(argument)
+            except Exception:
+                log.exception("%s met an error that it doesn't know.", self._name)

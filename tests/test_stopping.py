@@ -1,0 +1,199 @@
+"""How a worker ends: what has failed keeps its row, what must not rerun doesn't, and it doesn't take longer than told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import dramatiq
+import pytest
+
+from gello_dramatiq import Gello, current_job, queueable
+from gello_dramatiq.errors import Unsupported
+from tests.contracts.conftest import wait_for
+
+
+@pytest.mark.slow
+def test_a_stop_in_the_middle_of_a_backlog_keeps_every_failure() -> None:
+    @queueable(max_attempts=1)
+    def mixed(n: int) -> None:
+        time.sleep(0.0005)
+        if n % 3 == 0:
+            raise ValueError(n)
+
+    for number in range(12):
+        gello = Gello("memory://", jobs=[mixed])
+        gello.queue.bulk(mixed.job(n) for n in range(2000))
+        worker = gello.worker(concurrency=2)
+        worker.start()
+        time.sleep(0.25 + number * 0.01)
+        worker.stop(5)
+        status = worker.status()
+        assert gello.failed.count() == status.failed
+        assert gello.queue.size() == 2000 - status.processed
+        gello.close()
+
+
+def test_the_first_signal_is_the_first_though_a_limit_has_already_begun_the_stop() -> None:
+    ended = threading.Event()
+
+    @queueable
+    def slow() -> None:
+        time.sleep(1.2)
+        ended.set()
+
+    gello = Gello("memory://", jobs=[slow])
+    gello.queue.push(slow)
+    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert gello.worker(max_time="0.3s").run() == 0
+    assert ended.is_set()
+
+
+def test_a_second_worker_of_an_app_in_one_process_is_refused_and_the_first_goes_on() -> None:
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    gello = Gello("memory://", jobs=[work])
+    first, second = gello.worker(), gello.worker()
+    first.start()
+    with pytest.raises(Unsupported, match="has a worker in this process already"):
+        second.start()
+    gello.queue.push(work, 1)
+    wait_for(lambda: ran == [1])
+    first.stop()
+    second.start()
+    gello.queue.push(work, 2)
+    wait_for(lambda: ran == [1, 2])
+    second.stop()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///gello.db"])
+def test_no_more_jobs_are_begun_than_max_jobs(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @queueable
+    def work(n: int) -> None: ...
+
+    monkeypatch.chdir(tmp_path)
+    gello = Gello(url, jobs=[work])
+    gello.queue.bulk(work.job(n) for n in range(500))
+    worker = gello.worker(max_jobs=10)
+    worker.run()
+    assert worker.status().processed == 10
+    assert gello.queue.size() == 490
+    gello.close()
+
+
+def test_join_ends_when_the_worker_is_stopped() -> None:
+    let_go = threading.Event()
+
+    @queueable
+    def hold() -> None:
+        let_go.wait(10)
+
+    gello = Gello("memory://", jobs=[hold])
+    worker = gello.worker()
+    worker.start()
+    gello.queue.push(hold)
+    wait_for(lambda: bool(worker.status().current_jobs))
+    joining = threading.Thread(target=worker.join)
+    joining.start()
+    let_go.set()
+    worker.stop()
+    joining.join(5)
+    assert not joining.is_alive()
+
+
+def test_hooks_that_hang_hold_up_neither_the_rows_of_others_nor_the_stop() -> None:
+    let_go = threading.Event()
+
+    @queueable(max_attempts=1)
+    def fails(n: int) -> None:
+        raise ValueError(n)
+
+    @fails.on_failure
+    def hang(payload: object, error: BaseException) -> None:
+        let_go.wait(30)
+
+    gello = Gello("memory://", jobs=[fails])
+    gello.queue.bulk(fails.job(n) for n in range(10))
+    worker = gello.worker()
+    worker.start()
+    wait_for(lambda: gello.failed.count() == 10)
+    began = time.monotonic()
+    worker.stop(timeout=0.5)
+    assert time.monotonic() - began < 4
+    let_go.set()
+
+
+def test_a_job_that_must_not_rerun_and_outlasts_the_grace_is_kept_as_crashed() -> None:
+    let_go = threading.Event()
+
+    @queueable(rerun_after_crash=False)
+    def once() -> None:
+        let_go.wait(20)
+
+    gello = Gello("memory://", jobs=[once])
+    gello.queue.push(once)
+    worker = gello.worker()
+    worker.start()
+    wait_for(lambda: bool(worker.status().current_jobs))
+    worker.stop(timeout=0.1)
+    let_go.set()
+    assert gello.queue.size() == 0
+    (failed,) = gello.failed.all()
+    assert (failed.reason, failed.exception) == (
+        "crashed",
+        "JobCrashed: The worker stopped while this job ran, and rerun_after_crash=False.",
+    )
+
+
+def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(tmp_path: Path) -> None:
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    work.push(1)
+    work.on("emails").push(2)
+    worker = dramatiq.Worker(gello.broker, queues={"emails"}, worker_threads=2)
+    worker.start()
+    wait_for(lambda: ran == [2])
+    worker.stop()
+    assert (gello.queue.size(), gello.queue.size(state="reserved")) == (1, 0)
+    gello.close()
+
+
+def test_flags_of_a_worker_hold_for_jobs_that_its_app_comes_to_know_later() -> None:
+    seen: list[int | None] = []
+
+    @queueable
+    def later() -> None:
+        seen.append(current_job().max_attempts)
+
+    gello = Gello("memory://")
+    worker = gello.worker(tries=7)
+    worker.start()
+    gello.queue.push(later)
+    wait_for(lambda: bool(seen))
+    worker.stop()
+    assert seen == [7]
+
+
+def test_missing_tables_end_the_worker_in_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}")
+    gello.queue.size("default")
+    with gello.database.write() as connection:
+        connection.exec_driver_sql("DROP TABLE queue_jobs")
+    began = time.monotonic()
+    assert gello.worker(queues=["default"], max_time="20s").run() == 1
+    assert time.monotonic() - began < 5
+    assert "create them with `gello db install`" in caplog.text
+    assert "Traceback" not in caplog.text
+    gello.close()
