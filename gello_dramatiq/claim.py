@@ -15,6 +15,9 @@ from .errors import JobUnloadable
 from .job import new_job_id
 from .outcome import Kind, Outcome, Reason
 
+_FIELDS = ("actor_name", "message_id", "args", "kwargs", "options", "message_timestamp")
+_YEAR_10000 = 253_402_300_800_000
+
 
 class Claim(MessageProxy):
     """A worker's right to one job: the message, and the number that settling it must match.
@@ -53,16 +56,24 @@ class Claim(MessageProxy):
     def _decode(self, raw: bytes) -> None:
         try:
             fields = decode(raw)
-            self.actor_name: str = fields["actor_name"]
-            self.args = tuple(fields["args"])
-            self.kwargs: dict[str, Any] = fields["kwargs"]
-            self.options: dict[str, Any] = fields["options"]
-            self.message_id = fields["message_id"]
-            self.message_timestamp: int = fields["message_timestamp"]
-            if type(self.kwargs) is not dict or type(self.message_timestamp) is not int:
-                raise TypeError("kwargs is no object, or message_timestamp no number")
-            if self.options:
-                envelope.check(self.options)
+            name, job_id, args, kwargs, options, pushed = map(fields.__getitem__, _FIELDS)
+            if type(name) is not str or type(job_id) is not str or "\0" in (both := name + job_id):
+                raise TypeError("actor_name or message_id is no text")
+            both.encode()  # no database takes half a surrogate pair
+            self.message_id = job_id
+            if not isinstance(args, list | tuple):  # a tuple is what pickle makes of it
+                raise TypeError("args is no list")
+            if type(kwargs) is not dict or type(options) is not dict:
+                raise TypeError("kwargs or options is no object")
+            if type(pushed) is not int or not 0 <= pushed < _YEAR_10000:
+                raise ValueError("message_timestamp is no moment")
+            if options:
+                envelope.check(options)
+            self.actor_name: str = name
+            self.args = tuple(args)
+            self.kwargs: dict[str, Any] = kwargs
+            self.options: dict[str, Any] = options
+            self.message_timestamp: int = pushed
         except Exception as error:  # noqa: BLE001 (whatever is wrong with one message, its batch must not be stranded)
             self._bury(error)
 

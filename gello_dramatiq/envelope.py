@@ -62,10 +62,11 @@ def check(options: Mapping[str, Any]) -> None:
     if not isinstance(said, Mapping):
         raise TypeError(f"option {OPTION} is {said!r}")
     for name in (*_TIMES, *_NUMBERS):
-        if not isinstance(said.get(name, 0), int):
+        if type(said.get(name, 0)) is not int:
             raise TypeError(f"option {OPTION}.{name} is {said[name]!r}")
-    if not isinstance(said.get("history", []), list):
-        raise TypeError(f"option {OPTION}.history is no list")
+    history = said.get("history", [])
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise TypeError(f"option {OPTION}.history is no list of objects")
     overrides(options)
 
 
