@@ -168,13 +168,14 @@ def decide(
         released = Progress(progress.attempts, progress.deaths, progress.releases + 1, None, progress.history)
         return Outcome(Kind.RELEASED, error.wait, error, progress=released)
 
-    number = progress.spent + 1
+    ran = not isinstance(error, JobEnded)
+    number = progress.spent + ran
     after = Progress(
-        progress.attempts if isinstance(error, JobEnded) else progress.attempts + 1,
+        progress.attempts + ran,
         progress.deaths,
         progress.releases,
         None,
-        [*progress.history[1 - MAX_HISTORY :], _entry(number, error, started_at, took)],
+        [*progress.history[1 - MAX_HISTORY :], _entry(number, error, started_at, took)] if ran else progress.history,
     )
     reason = _terminal(error, limits)
     if reason is None and limits.max_attempts is not None and number >= limits.max_attempts:
@@ -190,7 +191,10 @@ def decide(
 
 def describe(error: BaseException) -> str:
     """An error in one line: its class and what it says."""
-    text = str(error)
+    try:
+        text = "".join(char for char in " ".join(str(error).split()) if char.isprintable())
+    except Exception as broken:  # noqa: BLE001 (deciding must not fail, or the job is run for ever)
+        text = f"its text can't be read: {type(broken).__name__}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

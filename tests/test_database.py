@@ -109,6 +109,27 @@ def test_an_app_that_is_closed_closes_both_its_databases_and_the_broker_s_watche
     assert still_open(tmp_path) == []
 
 
+def test_threads_that_push_first_on_a_new_file_all_find_tables(tmp_path: Path) -> None:
+    @queueable
+    def work(n: int) -> None: ...
+
+    for number in range(5):
+        gello = Gello(f"sqlite:///{tmp_path / f'{number}.db'}", jobs=[work])
+        start = threading.Barrier(8)
+
+        def push(gello: Gello = gello, start: threading.Barrier = start) -> None:
+            start.wait()
+            gello.queue.push(work, 1)
+
+        threads = [threading.Thread(target=push) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert gello.queue.size() == 8
+        gello.close()
+
+
 def test_closing_a_database_waits_for_a_connection_that_is_in_use(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
     reading, done = threading.Event(), threading.Event()

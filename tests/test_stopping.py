@@ -1,4 +1,4 @@
-"""How a worker ends: what has failed keeps its row, what must not rerun doesn't, and it doesn't take longer than told."""
+"""How a worker ends: failures keep their rows, what must not rerun does not, and it takes no longer than told."""
 
 from __future__ import annotations
 

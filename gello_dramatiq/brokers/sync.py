@@ -15,8 +15,8 @@ from dramatiq.worker import ConsumerThread, WorkerThread
 from ..broker import Delayed, GelloBroker, State
 from ..claim import Claim
 from ..completer import undecided
-from ..errors import Unsupported
-from ..outcome import Kind, Outcome
+from ..errors import JobUnknown, Unsupported
+from ..outcome import Kind, Outcome, Reason
 
 Sleep = Literal["none", "later", "all"]
 
@@ -77,6 +77,11 @@ class SyncBroker(GelloBroker):
             claim = Claim(claim.key, claim.lease + 1, claim.remembering(), queue=claim.queue_name)
 
     def _attempt(self, claim: Claim) -> Outcome:
+        if claim.outcome is None and claim.actor_name not in self.actors:
+            # Nobody else will know it later, as in a rolling deploy.
+            reason = JobUnknown(f"No job is called {claim.actor_name!r} here.")
+            claim.outcome = Outcome(Kind.FAILED, error=reason, reason=Reason.UNKNOWN_JOB)
+            return claim.outcome
         thread = WorkerThread(
             broker=self,
             consumers={claim.queue_name: cast(ConsumerThread, _Here(self))},

@@ -151,12 +151,9 @@ class Database:
         if not self._installed:
             from .migrations import Migrator
 
+            Migrator(self).install()
+            # Only now: other threads must not pass before there are tables.
             self._installed = True
-            try:
-                Migrator(self).install()
-            except BaseException:
-                self._installed = False
-                raise
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -280,3 +280,19 @@ def test_an_error_is_described_in_one_line() -> None:
     assert describe(ValueError("no")) == "ValueError: no"
     assert describe(ValueError()) == "ValueError"
     assert describe(Fail()) == "Fail"
+    assert describe(ValueError("a\n\t b\x1b[31m\0")) == "ValueError: a b[31m"
+
+
+def test_an_error_that_cannot_say_its_text_is_decided_like_any_other() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert after(Mute()).kind is Kind.RETRIED
+    assert describe(Mute()) == "Mute: its text can't be read: RuntimeError"
+
+
+def test_what_never_ran_leaves_no_entry() -> None:
+    outcome = after(JobCrashed(), Progress(attempts=1, deaths=1))
+    assert outcome.progress is not None
+    assert (outcome.progress.attempts, outcome.progress.history) == (1, [])
