@@ -244,7 +244,7 @@ class Worker(dramatiq.Worker):
 
     def _set_limits(self, limits: Options) -> None:
         # For the jobs that the app comes to know later, too.
-        self.broker.worker_limits = limits  # type: ignore[attr-defined]
+        vars(self.broker)["worker_limits"] = limits
         for actor in self.broker.actors.values():
             if isinstance(actor, JobActor):
                 actor.limit_by(limits)
