@@ -1,7 +1,7 @@
 """The deadline of a handler: JobTimeout raised in its thread when its time is over.
 
 The interrupt is an asynchronous exception, which arrives up to one statement late and never inside a blocking C call.
-Two rules keep it from hitting anything but the handler. A token decides whether a deadline fires, at most once for
+Three rules keep it from hitting anything but the handler. A token decides whether a deadline fires, at most once for
 each arming: the thread and the watchdog both try to take it, and only one can; a lock could be left held by an
 interrupt. And an interrupt that was sent and has not arrived is waited for and absorbed.
 """
@@ -34,25 +34,32 @@ class Deadline:
     `[SENT]` when that was the watchdog and the interrupt is on its way. Taking is `list.pop`, which nothing can split.
     """
 
-    __slots__ = ("__weakref__", "_thread", "token")
+    __slots__ = ("__weakref__", "_thread", "armed", "token")
 
     def __init__(self) -> None:
         self.token: list[float] = []
+        self.armed = False
         self._thread = ctypes.c_ulong(threading.get_ident())
 
     def arm(self, seconds: float) -> None:
         self.token = [time.monotonic() + seconds]
+        self.armed = True
 
     def disarm(self) -> bool:
         """Don't fire any more; True if it has fired since it was armed."""
+        self.armed = False
+        return self.take() == SENT
+
+    def take(self) -> float:
+        """Take the token: when it would fire, or `SENT`."""
         token = self.token
         try:
-            return token.pop() == SENT
+            return token.pop()
         except IndexError:
             # The watchdog has just taken it: wait until the interrupt is sent.
             while not token:
                 time.sleep(0)
-            return True
+            return SENT
 
     def fire(self, now: float) -> None:
         """Interrupt the thread if its time is over."""
@@ -65,6 +72,43 @@ class Deadline:
             return
         ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, ctypes.py_object(JobTimeout))
         token.append(SENT)
+
+
+class _Here(threading.local):
+    deadline: Deadline | None = None
+    calm = False
+
+
+_here = _Here()
+
+
+class calm:
+    """Lets no deadline of this thread fire inside; one whose time is over by then fires afterwards.
+
+    An interrupt may arrive on the way in or out of any context manager that is written in Python, and would leave held
+    what that one holds. So this one stands around them: nothing is held yet, or any more, when one can arrive in it.
+    """
+
+    __slots__ = ("_at", "_deadline")
+
+    def __enter__(self) -> None:
+        deadline = None if _here.calm else _here.deadline
+        if deadline is not None and deadline.armed:
+            self._at = deadline.take()
+            if self._at == SENT:
+                deadline.token[:] = [SENT]
+                _meet_interrupt()
+            _here.calm = True
+            self._deadline: Deadline | None = deadline
+        else:
+            self._deadline = None
+
+    def __exit__(self, *_: object) -> None:
+        deadline = self._deadline
+        if deadline is not None:
+            _here.calm = False
+            if self._at != SENT:
+                deadline.token.append(self._at)
 
 
 class Watchdog:
@@ -86,7 +130,7 @@ class Watchdog:
         Raises:
           JobTimeout: The time was over before it returned.
         """
-        deadline = self._mine()
+        deadline = _here.deadline = self._mine()
         result: Any = None
         error: BaseException | None = None
         returned = False
@@ -103,6 +147,7 @@ class Watchdog:
                 _meet_interrupt()
         except JobTimeout as interrupt:
             # It has arrived, perhaps inside disarm: nothing more is to be waited for.
+            deadline.armed = False
             deadline.token.clear()
             if not returned and error is None:
                 late = JobTimeout(f"ran longer than its timeout of {timedelta(seconds=seconds)}")
@@ -128,6 +173,7 @@ class Watchdog:
         self._local = threading.local()
         self._deadlines = weakref.WeakSet()
         self._thread = None
+        _here.deadline = None
 
     def _mine(self) -> Deadline:
         deadline: Deadline | None = getattr(self._local, "deadline", None)

@@ -17,6 +17,7 @@ from dramatiq.errors import QueueJoinTimeout
 
 from ..broker import Delayed, GelloBroker, State
 from ..claim import Claim
+from ..deadline import calm
 from ..outcome import DONE, Kind
 
 
@@ -62,13 +63,13 @@ class MemoryBroker(GelloBroker):
             (_Entry(message.queue_name, self.priority_of(message), message.encode()), (delay or 0) / 1000)
             for message, delay in messages
         ]
-        with self._changed:
+        with calm(), self._changed:
             for entry, delay in entries:
                 self._place(entry, delay)
 
     def claim(self, owner: str, queues: Sequence[str], limit: int) -> list[Claim]:
         claims: list[Claim] = []
-        with self._changed:
+        with calm(), self._changed:
             self._promote()
             for name in queues:
                 waiting = self._ready[name]
@@ -82,7 +83,7 @@ class MemoryBroker(GelloBroker):
 
     def settle(self, claims: Sequence[Claim]) -> int:
         stale = 0
-        with self._changed:
+        with calm(), self._changed:
             for claim in claims:
                 entry: _Entry = claim.key
                 outcome = claim.outcome or DONE
@@ -100,7 +101,7 @@ class MemoryBroker(GelloBroker):
         return stale
 
     def wait(self, inbox: Any, timeout: float) -> Any:
-        with self._changed:
+        with calm(), self._changed:
             due = self._delayed[0][0] - self._clock() if self._delayed else timeout
         try:
             return inbox.get(timeout=max(min(due, timeout), 0))
@@ -111,18 +112,18 @@ class MemoryBroker(GelloBroker):
 
     def next_due(self) -> float | None:
         """When the next delayed job is due, by the clock; None if none is delayed."""
-        with self._changed:
+        with calm(), self._changed:
             while self._delayed and self._delayed[0][2].dropped:
                 heapq.heappop(self._delayed)
             return self._delayed[0][0] if self._delayed else None
 
     def size(self, queue: str, state: State = "ready") -> int:
-        with self._changed:
+        with calm(), self._changed:
             self._promote()
             return self._sizes[queue][state]
 
     def clear(self, queue: str) -> int:
-        with self._changed:
+        with calm(), self._changed:
             found = [item[2] for item in (*self._ready.pop(queue, ()), *self._delayed)]
             dropped = [entry for entry in found if entry.queue == queue and not entry.dropped]
             for entry in dropped:
@@ -132,7 +133,7 @@ class MemoryBroker(GelloBroker):
         return len(dropped)
 
     def queue_names(self) -> set[str]:
-        with self._changed:
+        with calm(), self._changed:
             return {*self.queues, *(name for name, sizes in self._sizes.items() if any(sizes.values()))}
 
     def join(self, queue_name: str, *, timeout: int | None = None) -> None:
@@ -145,7 +146,7 @@ class MemoryBroker(GelloBroker):
         Raises:
           QueueJoinTimeout: The time is over.
         """
-        with self._changed:
+        with calm(), self._changed:
             seconds = None if timeout is None else timeout / 1000
             if not self._changed.wait_for(lambda: not any(self._sizes[queue_name].values()), seconds):
                 raise QueueJoinTimeout(  # type: ignore[no-untyped-call]  # Dramatiq's error has no annotations

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from ..deadline import calm
 from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
 from ..forks import Gate, stand_still_in_forks
 from ..masking import mask
@@ -69,7 +70,7 @@ class Database:
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with self.explained():
+        with calm(), self.explained():
             self._install_at_first_use()
             with self.reading() as connection:
                 yield connection
@@ -81,7 +82,7 @@ class Database:
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with self.explained():
+        with calm(), self.explained():
             self._install_at_first_use()
             with self.writing() as connection:
                 yield connection
@@ -89,13 +90,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for reading, whether or not there are tables; errors stay the driver's."""
-        with self.gate, self.engine.connect().execution_options(gello_reads=True) as connection:
+        with calm(), self.gate, self.engine.connect().execution_options(gello_reads=True) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, whether or not there are tables; errors stay the driver's."""
-        with self._writer, self.gate, self.engine.begin() as connection:
+        with calm(), self._writer, self.gate, self.engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
