@@ -20,6 +20,7 @@ from .claim import Claim
 from .deadline import Watchdog
 from .definition import DEFAULTS, Definition, Options
 from .errors import InvalidPayload, JobCrashed, JobExpired, JobUnloadable
+from .handler import refuse_unrun
 from .job import Job
 from .loop import LoopThread
 from .outcome import Limits
@@ -123,6 +124,8 @@ class JobActor(Actor[..., Any]):
             result = runner.loop.run(definition.handle(payload), seconds)
         else:
             result = runner.watchdog.call(seconds, definition.handle, payload)
+            if result is not None:
+                refuse_unrun(result)
         if hooks.after_handle is not None:
             runner.finish(hooks.after_handle(payload))
         return result

@@ -15,6 +15,7 @@ from . import current
 from .definition import Definition, Hooks, JobOptions, Options, PendingJob, PushOptions, read_options
 from .durations import Delay
 from .errors import InvalidDefinition, InvalidPayload
+from .handler import called_by_name, check_handler
 from .job import Job
 from .payload import CONFIG, Schema, explain, function_type, parameters, unfit
 
@@ -59,6 +60,7 @@ class QueueableFunction(Generic[P, R]):
         if not inspect.isroutine(function):
             raise InvalidDefinition(f"@queueable takes a function; for a class, derive from Queueable: {function!r}.")
         name = job_name(name or function.__name__)
+        check_handler(name, function)
         parameters(function, name)
         update_wrapper(self, function)
         self._function: Callable[P, R] = function
@@ -67,7 +69,7 @@ class QueueableFunction(Generic[P, R]):
             name=name,
             schema=Schema(name, lambda: function_type(function, name)),
             options=read_options(name, options),
-            handle=_named(function),
+            handle=called_by_name(function),
             is_async=inspect.iscoroutinefunction(function),
             source=function,
         )
@@ -114,12 +116,12 @@ class QueueableFunction(Generic[P, R]):
 
     def before_handle(self, hook: Callable[P, T]) -> Callable[P, T]:
         """Decorate what runs before the handler, with the same arguments; its error fails the attempt."""
-        self.definition.hooks.before_handle = _named(hook)
+        self.definition.hooks.before_handle = called_by_name(hook)
         return hook
 
     def after_handle(self, hook: Callable[P, T]) -> Callable[P, T]:
         """Decorate what runs after the handler, with the same arguments; its error fails the attempt."""
-        self.definition.hooks.after_handle = _named(hook)
+        self.definition.hooks.after_handle = called_by_name(hook)
         return hook
 
     def on_failure(
@@ -133,10 +135,6 @@ class QueueableFunction(Generic[P, R]):
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What can be given a name although the call doesn't fit, so that the schema can say what is wrong."""
         return dict(self.definition.schema.bind(args, kwargs))
-
-
-def _named(function: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
-    return lambda payload: function(**payload)
 
 
 if TYPE_CHECKING:
@@ -229,6 +227,7 @@ class Queueable(BaseModel, metaclass=_QueueableType):
         handle = getattr(cls, "handle", None)
         if handle is None:
             return
+        check_handler(label, handle)
         cls.definition = Definition(
             name=label,
             schema=Schema(label, lambda: cls),
