@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,9 @@ def test_an_environment_of_the_users_own_is_left_alone(target: str, tmp_path: Pa
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "precious").touch()
-    ended = subprocess.run(["make", target], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # Not what the make that runs these tests was told.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "VENV")}
+    ended = subprocess.run(["make", target], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"the folder .venv is not ours; name another: make {target} VENV=.venv-gello")
     assert (tmp_path / ".venv" / "precious").exists()
