@@ -8,8 +8,8 @@ bin  := $(VENV)/bin
 sync  = UV_PROJECT_ENVIRONMENT=$(abspath $(VENV)) $(bin)/uv sync --quiet --frozen --python $(bin)/python
 
 # An environment of the user's own would be emptied: ours is known by what we put there.
-ours := .dev .demo bin/uv
-mine  = @test ! -e $(VENV) $(foreach stamp,$(ours),-o -e $(VENV)/$(stamp)) || { echo 'the folder $(VENV) is not ours; name another: make $(or $(MAKECMDGOALS),demo) VENV=.venv-gello (or, if it is a broken one of ours: rm -r $(VENV))' >&2; exit 1; }
+stamps := .dev .demo bin/uv
+refuse_others = @test ! -e $(VENV) $(foreach stamp,$(stamps),-o -e $(VENV)/$(stamp)) || { echo 'the folder $(VENV) is not ours; name another: make $(or $(MAKECMDGOALS),demo) VENV=.venv-gello (or, if it is a broken one of ours: rm -r $(VENV))' >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check format test bench lock clean
@@ -41,7 +41,7 @@ lock: $(bin)/uv  ## write uv.lock again after a change in pyproject.toml; ARGS=-
 	$(bin)/uv lock --python $(bin)/python $(ARGS)
 
 clean:  ## remove everything that make and the tools made
-	$(mine)
+	$(refuse_others)
 	rm -rf $(VENV) .coverage .coverage.* htmlcov dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # The stamps: an environment is brought up to date only when pyproject.toml or uv.lock has changed.
@@ -57,6 +57,6 @@ $(VENV)/.dev: $(bin)/uv pyproject.toml uv.lock
 
 $(bin)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit("Gello needs Python 3.11 or newer, but $(PYTHON) is %d.%d. Name another: make PYTHON=python3.13" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	$(mine)
+	$(refuse_others)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<1'

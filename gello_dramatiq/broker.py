@@ -36,7 +36,7 @@ STOCK = (AgeLimit, ShutdownNotifications, Callbacks, Pipelines, TimeLimit)
 """Dramatiq's own middleware, which only stock actors need. TimeLimit stands last: armed last, disarmed first."""
 
 
-class Hooks(dict[str, tuple[list[Hook], list[Hook]]]):
+class SignalHooks(dict[str, tuple[list[Hook], list[Hook]]]):
     """For each signal, at its first use, the hooks before and after it that a broker's middleware overrides."""
 
     def __init__(self, broker: Broker) -> None:
@@ -65,7 +65,7 @@ class GelloBroker(Broker):
     """Whether `settle` itself writes the row of a failed job, in the transaction that gives the message up."""
 
     def __init__(self, middleware: list[Middleware] | None = None) -> None:
-        self._hooks = Hooks(self)
+        self._hooks = SignalHooks(self)
         self._booted = False
         self.coordinator: Coordinator | None = None
         super().__init__(middleware or [])
@@ -195,7 +195,7 @@ class GelloBroker(Broker):
     def add_middleware(self, middleware: Middleware, **position: Any) -> None:
         super().add_middleware(middleware, **position)
         # A new one: another thread may be filling the old one.
-        self._hooks = Hooks(self)
+        self._hooks = SignalHooks(self)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         for hook in self._hooks[signal][0]:

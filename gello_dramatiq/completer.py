@@ -100,11 +100,10 @@ class Completer:
         if self._closed:
             self.close_marks()
         mark.answered.wait()
+        claim.lost = not mark.granted
         with self._marking:
             self._unmarked.discard(claim)
-            granted = mark.granted and not claim.settled
-        claim.lost = not granted
-        return granted
+            return mark.granted and not claim.settled
 
     def give_back_unmarked(self) -> None:
         """Put back what still waits for its mark: it hasn't begun, and doesn't any more."""

@@ -46,7 +46,7 @@ class Coordinator:
       queues: The queues to serve, in order; None is every queue that there is.
 
     Attributes:
-      most: How many attempts it begins at most; None is without end.
+      max_jobs: How many attempts it begins at most; None is without end.
     """
 
     def __init__(self, broker: GelloBroker, worker: Worker, completer: Completer, queues: list[str] | None) -> None:
@@ -54,7 +54,7 @@ class Coordinator:
         self.worker = worker
         self.completer = completer
         self.owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.most: int | None = None
+        self.max_jobs: int | None = None
         self.processed = self.failed = 0
         self.held: set[Claim] = set()
         self.unsettled: list[Claim] = []
@@ -234,10 +234,10 @@ class Coordinator:
         if not self._gate_open or self._stopping or self.completer.full:
             return 0
         wanted = self._appetite.wanted(len(self.held))
-        if self.most is None:
+        if self.max_jobs is None:
             return wanted
         taken = self.processed + len(self.held) + len(self.unsettled) + len(self.completer.waiting)
-        return min(wanted, max(self.most - taken, 0))
+        return min(wanted, max(self.max_jobs - taken, 0))
 
     def _idle(self) -> bool:
         return len(self.held) < self.worker.worker_threads

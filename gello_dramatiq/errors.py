@@ -14,6 +14,7 @@
     ├── FailedJobNotFound
     ├── ImportFailed             a module or app that can't be loaded
     ├── Unsupported              something that this broker can't do
+    │   └── WorkerRunning        (also Dramatiq's MiddlewareError, which it lets through)
     ├── DatabaseUnavailable      (also Dramatiq's BrokerConnectionError)
     │   └── TablesMissing
     └── JobEnded                 why a job was set aside without an error of its own
@@ -32,6 +33,7 @@ from __future__ import annotations
 
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.errors import Retry as DramatiqRetry
+from dramatiq.middleware import MiddlewareError
 from dramatiq.threading import Interrupt
 
 
@@ -96,6 +98,10 @@ class ImportFailed(GelloError):
 
 class Unsupported(GelloError):
     """This broker can't do that."""
+
+
+class WorkerRunning(Unsupported, MiddlewareError):
+    """This app has a worker in this process already; stop it first, or give one worker more concurrency."""
 
 
 class DatabaseUnavailable(GelloError, BrokerConnectionError):

@@ -14,6 +14,7 @@ from .broker import GelloBroker
 from .claim import Claim
 from .completer import Completer
 from .coordinator import Coordinator
+from .errors import WorkerRunning
 
 log = logging.getLogger("gello.worker")
 
@@ -39,6 +40,8 @@ class FeedWorkers(Middleware):
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         ours = cast(GelloBroker, broker)
+        if ours.coordinator is not None:
+            raise WorkerRunning
         completer = Completer(ours, None if ours.writes_failures else self.keep, self.after_failure)
         ours.coordinator = Coordinator(ours, worker, completer, getattr(worker, "queue_order", None))
 

@@ -140,10 +140,10 @@ class Queue:
         return message
 
     def _enqueue(self, messages: list[Delayed]) -> None:
-        for queue in {message.queue_name for message, _ in messages}:
-            self.broker.declare_queue(queue)
         if not messages:
             return
+        for queue in {message.queue_name for message, _ in messages}:
+            self.broker.declare_queue(queue)
         if isinstance(self.broker, GelloBroker):
             self.broker.enqueue_many(messages)
         else:

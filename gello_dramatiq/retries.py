@@ -16,6 +16,7 @@ from .backoff import Constant
 from .claim import Claim
 from .definition import DEFAULT_RETRY_AFTER
 from .durations import spell
+from .errors import JobEnded
 from .outcome import DONE, Kind, Limits, Outcome, Progress, Reason, decide, describe
 
 log = logging.getLogger("gello.jobs")
@@ -107,14 +108,15 @@ class JobRetries(Retries):
 
     def _stock(self, broker: Broker, message: Any, error: BaseException) -> None:
         # If the re-enqueue fails, this raises, and the message has an error and no outcome: it is given back.
-        super().after_process_message(broker, message, exception=error)  # type: ignore[no-untyped-call]
+        super().after_process_message(broker, message, exception=error)  # type: ignore[no-untyped-call]  # Dramatiq leaves it untyped
         message.outcome = Outcome(Kind.FAILED, error=error, reason=Reason.ERROR) if message.failed else DONE
 
 
 def _tell(message: Any, progress: Progress, limits: Limits, outcome: Outcome, took: float) -> None:
     """Say in one line what became of a job."""
     name = f"{message.actor_name} {message.message_id}"
-    number = f"attempt {progress.spent + 1}" + (f" of {limits.max_attempts}" if limits.max_attempts else "")
+    ran = not isinstance(outcome.error, JobEnded)
+    number = f"attempt {progress.spent + ran}" + (f" of {limits.max_attempts}" if limits.max_attempts else "")
     why = describe(outcome.error) if outcome.error else ""
     facts = _facts(message, outcome.kind, took)
     match outcome.kind:
@@ -123,7 +125,8 @@ def _tell(message: Any, progress: Progress, limits: Limits, outcome: Outcome, to
         case Kind.RETRIED:
             log.warning("%s %s: %s; runs again in %s", name, number, why, spell(outcome.delay), extra=facts)
         case _:
-            log.error("%s failed on %s (%s): %s", name, number, outcome.reason, why, extra=facts)
+            when = f"on {number}" if ran else f"after {number}"
+            log.error("%s failed %s (%s): %s", name, when, outcome.reason, why, extra=facts)
 
 
 def _facts(message: Any, kind: Kind, took: float) -> dict[str, Any]:

@@ -219,10 +219,6 @@ class Worker(dramatiq.Worker):
         return self._coordinator
 
     def _start_on(self, broker: GelloBroker) -> None:
-        if broker.coordinator is not None:
-            raise Unsupported(
-                "This app has a worker in this process already; stop it first, or give one worker more concurrency."
-            )
         self.work_queue = cast(Any, WorkQueue())
         self.workers.clear()
         broker.emit_before("worker_boot", self)
@@ -232,9 +228,13 @@ class Worker(dramatiq.Worker):
                 "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
             )
         self.consumers = cast(Any, OneLane(Lane(broker, coordinator.completer)))
-        coordinator.most = self.options.max_jobs
+        coordinator.max_jobs = self.options.max_jobs
         coordinator.hand_to(cast(WorkQueue, self.work_queue).put)
-        coordinator.attach()
+        try:
+            coordinator.attach()
+        except BaseException:
+            broker.coordinator = None
+            raise
         for _ in range(self.worker_threads):
             self._add_worker()
         broker.emit_after("worker_boot", self)

@@ -18,7 +18,7 @@ from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.sqlite import SQLite
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
-from gello_dramatiq.database.tables import metadata, tables
+from gello_dramatiq.database.tables import DELAYED, metadata, tables
 from gello_dramatiq.errors import DatabaseUnavailable, InvalidSetting, TablesMissing
 from gello_dramatiq.masking import mask
 
@@ -61,6 +61,10 @@ def test_a_password_is_masked_wherever_it_stands() -> None:
     assert mask("redis://host") == "redis://host"
     assert mask("redis://:p@ss@host:6379/0") == "redis://:***@host:6379/0"
     assert mask("ann:secret@host") == "ann:***@host"
+    assert mask("'postgresql+nope://user:s3cret/x@host/db' is none") == "'postgresql+nope://user:***@host/db' is none"
+    assert mask("postgres//u:p/w@h") == "postgres//u:***@h"
+    assert mask("mysql://u:a?b#c@host:3306/db") == "mysql://u:***@host:3306/db"
+    assert mask("http://host:8000/path") == "http://host:8000/path"
     assert mask("mysql://host/db?user=ann&password=secret&ssl=1") == "mysql://host/db?user=ann&password=***&ssl=1"
     assert mask("sqlite:////var/lib/gello.db") == "sqlite:////var/lib/gello.db"
 
@@ -128,6 +132,69 @@ def test_threads_that_push_first_on_a_new_file_all_find_tables(tmp_path: Path) -
             thread.join()
         assert gello.queue.size() == 8
         gello.close()
+
+
+def test_threads_that_wait_for_a_locked_database_wait_no_longer_together_than_one_alone(tmp_path: Path) -> None:
+    @queueable
+    def work(n: int) -> None: ...
+
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    gello.queue.push(work, 0)
+    took: list[float] = []
+
+    def push() -> None:
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="locked by another process"):
+            gello.queue.push(work, 1)
+        took.append(time.monotonic() - began)
+
+    with closing(sqlite3.connect(tmp_path / "gello.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threads = [threading.Thread(target=push) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        other.execute("ROLLBACK")
+    assert len(took) == 5
+    assert max(took) < 5
+    gello.queue.push(work, 2)
+    assert gello.queue.size() == 2
+    gello.close()
+
+
+@pytest.mark.parametrize(("said", "level"), [("NORMAL", 1), ("FULL", 2)])
+def test_the_promise_about_power_loss_reaches_every_connection(tmp_path: Path, said: str, level: int) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}", synchronous=said)
+    with database.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == level
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    database.close()
+
+
+def test_the_wait_after_a_death_grows_and_the_job_is_not_ready_before(tmp_path: Path) -> None:
+    @queueable
+    def work(n: int) -> None: ...
+
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    broker = gello.broker
+    assert isinstance(broker, DatabaseBroker)
+    gello.queue.push(work, 1)
+    waits = []
+    for deaths in range(1, 4):
+        (claim,) = broker.claim("victim", ["default"], 1)
+        assert broker.mark([claim]) == [claim]
+        before = int(time.time() * 1000)
+        with broker.database.write() as connection:
+            assert broker._reap(connection, "victim") == 1
+            row = connection.exec_driver_sql("SELECT state, available_at, deaths FROM queue_jobs").one()
+            connection.exec_driver_sql("UPDATE queue_jobs SET state = 0")
+        assert (row.state, row.deaths) == (DELAYED, deaths)
+        waits.append((row.available_at - before) / 1000)
+    # Jitter takes away half at most: see AFTER_DEATH.
+    for wait, longest in zip(waits, (1, 2, 4), strict=True):
+        assert longest / 2 <= wait <= longest + 0.5
+    gello.close()
 
 
 def test_closing_a_database_waits_for_a_connection_that_is_in_use(tmp_path: Path) -> None:

@@ -33,10 +33,15 @@ def test_a_handler_past_its_deadline_is_interrupted_where_it_is(watchdog: Watchd
         while True:
             time.sleep(0.001)
 
-    began = time.monotonic()
-    with pytest.raises(JobTimeout, match=r"0:00:00\.1") as raised:
-        watchdog.call(0.1, endless, None)
-    assert 0.1 <= time.monotonic() - began < 0.5
+    late = []
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(JobTimeout, match=r"0:00:00\.1") as raised:
+            watchdog.call(0.1, endless, None)
+        late.append(time.monotonic() - began - 0.1)
+    assert min(late) >= 0
+    # The best of three: a busy machine may be late by itself.
+    assert min(late) < 0.2
     assert any(entry.name == "endless" for entry in raised.traceback), "the traceback shows where it was stuck"
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import dramatiq
 import pytest
 
-from gello_dramatiq import Gello, current_job, queueable
-from gello_dramatiq.errors import Unsupported
+from gello_dramatiq import Gello, coordinator, current_job, queueable
+from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.errors import DatabaseUnavailable, WorkerRunning
 from tests.contracts.conftest import wait_for
 
 
@@ -62,7 +65,7 @@ def test_a_second_worker_of_an_app_in_one_process_is_refused_and_the_first_goes_
     gello = Gello("memory://", jobs=[work])
     first, second = gello.worker(), gello.worker()
     first.start()
-    with pytest.raises(Unsupported, match="has a worker in this process already"):
+    with pytest.raises(WorkerRunning, match="has a worker in this process already"):
         second.start()
     gello.queue.push(work, 1)
     wait_for(lambda: ran == [1])
@@ -85,6 +88,30 @@ def test_no_more_jobs_are_begun_than_max_jobs(url: str, tmp_path: Path, monkeypa
     worker.run()
     assert worker.status().processed == 10
     assert gello.queue.size() == 490
+    gello.close()
+
+
+def test_a_stock_worker_beside_another_is_refused_too(tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}")
+    first, second = dramatiq.Worker(gello.broker, worker_threads=1), dramatiq.Worker(gello.broker, worker_threads=1)
+    first.start()
+    with pytest.raises(WorkerRunning):
+        second.start()
+    first.stop()
+    gello.close()
+
+
+def test_a_worker_that_could_not_start_can_be_started_again(tmp_path: Path) -> None:
+    file = tmp_path / "gello.db"
+    file.write_bytes(b"this is no database, however long one looks at it" * 20)
+    gello = Gello(f"sqlite:///{file}")
+    worker = gello.worker()
+    with pytest.raises(DatabaseUnavailable):
+        worker.start()
+    file.unlink()
+    worker.start()
+    assert worker.status().state == "running"
+    worker.stop()
     gello.close()
 
 
@@ -130,14 +157,18 @@ def test_hooks_that_hang_hold_up_neither_the_rows_of_others_nor_the_stop() -> No
     let_go.set()
 
 
-def test_a_job_that_must_not_rerun_and_outlasts_the_grace_is_kept_as_crashed() -> None:
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///gello.db"])
+def test_a_job_that_must_not_rerun_and_outlasts_the_grace_is_kept_as_crashed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     let_go = threading.Event()
 
     @queueable(rerun_after_crash=False)
     def once() -> None:
         let_go.wait(20)
 
-    gello = Gello("memory://", jobs=[once])
+    gello = Gello(url, jobs=[once])
     gello.queue.push(once)
     worker = gello.worker()
     worker.start()
@@ -150,6 +181,83 @@ def test_a_job_that_must_not_rerun_and_outlasts_the_grace_is_kept_as_crashed() -
         "crashed",
         "JobCrashed: The worker stopped while this job ran, and rerun_after_crash=False.",
     )
+    gello.close()
+
+
+def test_a_job_that_waits_for_its_mark_when_the_grace_is_over_runs_once_and_elsewhere(tmp_path: Path) -> None:
+    """Its start is to be marked in a database that another program has locked just now."""
+    ran: list[str] = []
+
+    @queueable(rerun_after_crash=False, max_attempts=1)
+    def once() -> None:
+        ran.append("ran")
+
+    file = tmp_path / "gello.db"
+    gello = Gello(f"sqlite:///{file}", jobs=[once])
+    assert isinstance(gello.broker, DatabaseBroker)
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    mark, marking = gello.broker.mark, threading.Event()
+
+    def locked(claims: Any) -> Any:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(1.0, other.execute, ["COMMIT"]).start()
+        gello.broker.mark = mark  # type: ignore[method-assign,union-attr]
+        marking.set()
+        return mark(claims)
+
+    gello.broker.mark = locked  # type: ignore[method-assign]
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    once.push()
+    assert marking.wait(5)
+    worker.stop(timeout=0.2)
+    time.sleep(0.5)
+    assert ran == []
+    second = gello.worker(concurrency=1)
+    second.start()
+    wait_for(lambda: bool(ran))
+    second.stop()
+    assert ran == ["ran"]
+    assert gello.failed.count() == 0
+    other.close()
+    gello.close()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///gello.db"])
+@pytest.mark.parametrize("how", ["pause", "stop"])
+def test_what_was_claimed_and_has_not_started_goes_back_at_once(
+    url: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short jobs make the worker claim ahead; then a long one keeps the rest waiting in its hands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(coordinator, "PATIENCE", 30.0)
+    let_go, holding = threading.Event(), threading.Event()
+
+    @queueable
+    def job(n: int) -> None:
+        if n == 200:
+            holding.set()
+            let_go.wait(10)
+
+    gello = Gello(url, jobs=[job])
+    gello.queue.bulk(job.job(n) for n in range(400))
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    assert holding.wait(10)
+    wait_for(lambda: gello.queue.size(state="reserved") > 1)
+    if how == "pause":
+        worker.pause()
+        wait_for(lambda: gello.queue.size(state="reserved") == 1, 2)
+        let_go.set()
+        worker.stop()
+    else:
+        stopping = threading.Thread(target=worker.stop)
+        stopping.start()
+        wait_for(lambda: gello.queue.size(state="reserved") == 1, 2)
+        let_go.set()
+        stopping.join(10)
+    assert gello.queue.size() == 199
+    gello.close()
 
 
 def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(tmp_path: Path) -> None:

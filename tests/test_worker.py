@@ -132,6 +132,40 @@ def test_a_coordinator_that_cannot_go_on_ends_the_worker_in_error(
     assert "The coordinator can't go on" in caplog.text
 
 
+def test_timeout_and_backoff_of_a_worker_or_the_settings_reach_a_job_that_says_nothing() -> None:
+    seen: list[tuple[float, str]] = []
+
+    @queueable
+    def slow() -> None:
+        for _ in range(2000):
+            time.sleep(0.001)
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "runs again in" in record.getMessage():
+                seen.append((record.gello["seconds"], record.getMessage()))  # type: ignore[attr-defined]
+
+    watch = Watch()
+    logging.getLogger("gello.jobs").addHandler(watch)
+    try:
+        for gello, flags in (
+            (Gello("memory://", jobs=[slow]), {"timeout": "0.1s", "backoff": "7m"}),
+            (Gello("memory://", jobs=[slow], timeout="0.1s", retry_after="7m"), {}),
+        ):
+            gello.queue.push(slow)
+            worker = gello.worker(**flags)
+            worker.start()
+            before = len(seen)
+            wait_for(lambda before=before: len(seen) > before)  # type: ignore[misc]
+            worker.stop()
+    finally:
+        logging.getLogger("gello.jobs").removeHandler(watch)
+    assert len(seen) == 2
+    for seconds, line in seen:
+        assert 0.1 <= seconds < 1
+        assert line.endswith("JobTimeout: ran longer than its timeout of 0:00:00.100000; runs again in 7m")
+
+
 def test_flags_of_a_worker_stand_below_the_definition_and_above_the_settings() -> None:
     seen: dict[str, Any] = {}
 

@@ -1,7 +1,8 @@
 """Several worker processes for one `gello work`: started, told to stop, replaced when they die.
 
-A child is a process of its own (spawned, never forked), in a process group of its own, so that Ctrl+C reaches it once:
-through its parent. It holds the other end of a pipe; when that closes, the parent is gone, and the child stops.
+A child is a process of its own (spawned, never forked), in a process group of its own, so that Ctrl+C reaches only its
+parent. It holds the other end of a pipe; when that closes, the child stops: its parent says so, or is gone. Not by a
+signal: systemd sends its own to every process of a service, and two would mean "at once".
 """
 
 from __future__ import annotations
@@ -85,11 +86,13 @@ class Children:
 
     def _forward(self) -> None:
         while self._told < len(self._asked):
-            number = self._asked[self._told]
             self._told += 1
             self._until = time.monotonic() + self._grace + MERCY
+            if self._told > 1:
+                self._code = 128 + self._asked[-1]
+                self._kill()
             for child, _ in self._running:
-                child.send_signal(number)
+                _close(child)
         if time.monotonic() > self._until:
             log.error("%d process(es) didn't end in time and are killed.", len(self._running))
             self._until = float("inf")
@@ -104,8 +107,7 @@ class Children:
     def _bury(self, child: subprocess.Popen[bytes], lived: float) -> None:
         """Decide what follows from the end of a child."""
         code = child.returncode
-        if child.stdin is not None:
-            child.stdin.close()
+        _close(child)
         if code == 0:
             return
         freed = self._free(child.pid)
@@ -134,18 +136,26 @@ class Children:
             child.kill()
 
 
+def _close(child: subprocess.Popen[bytes]) -> None:
+    if child.stdin is not None:
+        child.stdin.close()
+
+
 def is_child() -> bool:
     """Whether this process is a child of another `gello work`; asked once, as its own children are none."""
     return os.environ.pop(CHILD, None) is not None
 
 
-def watch_parent() -> None:
-    """Stop, as SIGTERM does, when the parent is gone."""
+def watch_parent(stop: Callable[[], None]) -> None:
+    """Stop when the parent says so, or is gone."""
 
     def watch() -> None:
         # Not sys.stdin, whose lock would be held at the interpreter's end.
         while os.read(0, 1):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            # Again: a worker that is only about to run forgets that it was told to stop.
+            stop()
+            time.sleep(POLL)
 
     threading.Thread(target=watch, name="gello-parent-watch", daemon=True).start()

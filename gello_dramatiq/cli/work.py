@@ -77,8 +77,7 @@ def work(
         configure(gello, log_level, as_json=json)
         _check(gello)
         if is_child():
-            watch_parent()
-            code = _run(gello, options)
+            code = _run(gello, options, watched=True)
         else:
             _introduce(gello, options, processes, as_json=json)
             code = _run(gello, options) if processes == 1 else _supervise(gello, options, processes)
@@ -123,12 +122,14 @@ def _check(gello: Gello) -> None:
                 pass
 
 
-def _run(gello: Gello, options: WorkerOptions) -> int:
+def _run(gello: Gello, options: WorkerOptions, *, watched: bool = False) -> int:
     from ..durations import spell
     from ..worker import Worker
 
     gello.compile()
     worker = Worker(gello.broker, options)
+    if watched:
+        watch_parent(worker.stop)
     code = worker.run()
     status = worker.status()
     log.info(

@@ -90,19 +90,38 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for reading, whether or not there are tables; errors stay the driver's."""
-        with calm(), self.gate, self.engine.connect().execution_options(gello_reads=True) as connection:
+        with calm(), self.gate, self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, whether or not there are tables; errors stay the driver's."""
-        with calm(), self._writer, self.gate, self.engine.begin() as connection:
+        until = time.monotonic() + BUSY
+        with (
+            calm(),
+            self._write_lock(until),
+            self.gate,
+            self.engine.connect() as connection,
+            connection.execution_options(gello_writes_until=until).begin(),
+        ):
             yield connection
+
+    @contextmanager
+    def _write_lock(self, until: float) -> Iterator[None]:
+        # Threads that wait here and then for SQLite's own lock wait no longer in all.
+        if not self._writer.acquire(timeout=max(until - time.monotonic(), 0)):
+            raise sqlite3.OperationalError("database is locked")
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     def close(self) -> None:
         """Close all connections, once those in use are given back; they open again at the next use."""
-        self.before_fork()
-        self.after_fork_in_parent()
+        try:
+            self.before_fork()
+        finally:
+            self.after_fork_in_parent()
 
     def before_fork(self) -> None:
         """Let transactions end, and close the connections.
@@ -144,7 +163,7 @@ class Database:
     def _prepare(self, connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        _insist(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
+        _insist(lambda: cursor.execute("PRAGMA journal_mode = WAL"), time.monotonic() + BUSY)
         cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
         cursor.close()
 
@@ -230,25 +249,25 @@ def _is_outage(error: DBAPIError) -> bool:
 
 
 def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get("gello_reads"):
+    until = connection.get_execution_options().get("gello_writes_until")
+    if until is None:
         connection.exec_driver_sql("BEGIN")
         return
     # A transaction that will write takes the lock at once: one that first reads could not upgrade.
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 0")
     try:
-        _insist(lambda: cursor.execute("BEGIN IMMEDIATE"))
+        _insist(lambda: cursor.execute("BEGIN IMMEDIATE"), until)
     finally:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
 
 
-def _insist(act: Callable[[], object]) -> None:
-    """Do what another process's lock may forbid, again until it is done or has been tried for long enough.
+def _insist(act: Callable[[], object], until: float) -> None:
+    """Do what another process's lock may forbid, again until it is done or a moment of the monotonic clock has come.
 
     SQLite's own wait looks less and less often, in the end every 100 ms, while others take the lock in between; and it
     doesn't wait at all where a file changes to WAL.
     """
-    until = time.monotonic() + BUSY
     while True:
         try:
             act()

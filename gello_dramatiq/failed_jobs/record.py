@@ -72,9 +72,17 @@ class FailedJob:
 
     def _decoded(self) -> Message[Any] | None:
         try:
-            return Message.decode(self.message)
-        except DecodeError:
+            message = Message.decode(self.message)
+        except (DecodeError, TypeError):
             return None
+        if not isinstance(message.kwargs, dict) or not isinstance(message.options, dict):
+            return None
+        try:
+            envelope.check(message.options)
+        except (TypeError, ValueError, OverflowError):
+            # The payload is what counts; options that can't be read would bury it again.
+            message.options.pop(envelope.OPTION)
+        return message
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,6 +191,36 @@ def test_a_killed_child_is_replaced_and_what_it_held_is_free_at_once(project: Pr
 
 
 @pytest.mark.slow
+def test_a_signal_to_parent_and_children_alike_lets_what_runs_end(project: Project) -> None:
+    """As systemd stops a service: KillMode=control-group."""
+    project.run("push", "ProcessReport", "report_id=3")
+    with started(project, "--processes", "2") as process:
+        until(lambda: len(workers(project)) == 2, "the start of two workers")
+        until(lambda: rows(project, "SELECT 1 FROM queue_jobs WHERE state = 2"), "the claim of the job")
+        time.sleep(0.3)
+        for each in (*psutil.Process(process.pid).children(), process):
+            each.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert "done in 3" in out
+    assert rows(project, "SELECT 1 FROM queue_jobs") == []
+
+
+@pytest.mark.slow
+def test_a_second_signal_to_the_parent_ends_the_children_at_once(project: Project) -> None:
+    project.run("push", "ProcessReport", "report_id=30")
+    with started(project, "--processes", "2") as process:
+        until(lambda: rows(project, "SELECT 1 FROM queue_jobs WHERE state = 2"), "the claim of the job")
+        children = psutil.Process(process.pid).children()
+        process.terminate()
+        time.sleep(0.5)
+        process.terminate()
+        assert process.wait(timeout=10) == 143
+        assert psutil.wait_procs(children, timeout=2)[1] == []
+    assert rows(project, "SELECT state FROM queue_jobs") == [(0,)], "it is free at once"
+
+
+@pytest.mark.slow
 def test_children_stop_when_their_parent_is_killed(project: Project) -> None:
     with started(project, "--processes", "2") as process:
         until(lambda: len(workers(project)) == 2, "the start of two workers")

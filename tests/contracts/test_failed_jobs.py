@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,23 @@ def test_what_is_added_is_found_whole(store: FailedJobStore) -> None:
     store.add(job)
     assert store.find("a") == job
     assert store.find("b") is None
+
+
+@pytest.mark.parametrize("wrong", [{"options": None}, {"options": []}, {"kwargs": None}, {"kwargs": 7}])
+def test_a_message_with_fields_that_make_no_sense_is_shown_raw(store: FailedJobStore, wrong: dict[str, Any]) -> None:
+    right = {"queue_name": "q", "actor_name": "work", "args": [], "kwargs": {}, "options": {}, "message_id": "a",
+             "message_timestamp": 1}  # fmt: skip
+    store.add(failed("a", message=json.dumps({**right, **wrong}).encode()))
+    (job,) = store.all(Filter(), None, 0)
+    assert (job.payload, job.options, job.retried()) == (None, {}, None)
+
+
+def test_options_that_make_no_sense_are_left_behind_by_a_retry(store: FailedJobStore) -> None:
+    store.add(failed("a", message=Message("q", "work", (), {"n": 1}, {"gello": "nothing", "mine": 1}, "a").encode()))
+    (job,) = store.all(Filter(), None, 0)
+    again = job.retried()
+    assert again is not None
+    assert (job.payload, again.kwargs, again.options) == ({"n": 1}, {"n": 1}, {"mine": 1})
 
 
 def test_adding_again_for_the_same_id_replaces(store: FailedJobStore) -> None:
