@@ -14,13 +14,14 @@ import dramatiq
 import pytest
 
 from gello_dramatiq import Gello, coordinator, current_job, queueable
+from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.errors import DatabaseUnavailable, WorkerRunning
 from tests.contracts.conftest import wait_for
 
 
 @pytest.mark.slow
-def test_a_stop_in_the_middle_of_a_backlog_keeps_every_failure() -> None:
+def test_a_stop_in_the_middle_of_a_backlog_keeps_every_failure(caplog: pytest.LogCaptureFixture) -> None:
     @queueable(max_attempts=1)
     def mixed(n: int) -> None:
         time.sleep(0.0005)
@@ -38,6 +39,7 @@ def test_a_stop_in_the_middle_of_a_backlog_keeps_every_failure() -> None:
         assert gello.failed.count() == status.failed
         assert gello.queue.size() == 2000 - status.processed
         gello.close()
+    assert "an error that it doesn't know" not in caplog.text
 
 
 def test_the_first_signal_is_the_first_though_a_limit_has_already_begun_the_stop() -> None:
@@ -111,6 +113,43 @@ def test_a_worker_that_could_not_start_can_be_started_again(tmp_path: Path) -> N
     file.unlink()
     worker.start()
     assert worker.status().state == "running"
+    worker.stop()
+    gello.close()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///gello.db"])
+def test_what_is_claimed_while_its_queue_is_being_paused_goes_back(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    monkeypatch.chdir(tmp_path)
+    gello = Gello(url, jobs=[work])
+    broker = gello.broker
+    assert isinstance(broker, GelloBroker)
+    exchange = broker.exchange
+
+    def paused_meanwhile(*asked: Any) -> Any:
+        found = exchange(*asked)
+        if found[1] and not ran:
+            assert broker.coordinator is not None
+            broker.coordinator.pause("default")
+        return found
+
+    monkeypatch.setattr(broker, "exchange", paused_meanwhile)
+    gello.queue.push(work, 1)
+    worker = gello.worker()
+    worker.start()
+    time.sleep(0.5)
+    assert (ran, gello.queue.size()) == ([], 1)
+    monkeypatch.setattr(broker, "exchange", exchange)
+    assert broker.coordinator is not None
+    broker.coordinator.resume("default")
+    wait_for(lambda: ran == [1])
     worker.stop()
     gello.close()
 
@@ -260,7 +299,9 @@ def test_what_was_claimed_and_has_not_started_goes_back_at_once(
     gello.close()
 
 
-def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(tmp_path: Path) -> None:
+def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     ran: list[int] = []
 
     @queueable
@@ -269,12 +310,15 @@ def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(tmp_pat
 
     gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
     work.push(1)
-    work.on("emails").push(2)
     worker = dramatiq.Worker(gello.broker, queues={"emails"}, worker_threads=2)
     worker.start()
+    time.sleep(1)
+    assert gello.queue.size() == 1, "not even while it knows no queue of its own"
+    work.on("emails").push(2)
     wait_for(lambda: ran == [2])
     worker.stop()
     assert (gello.queue.size(), gello.queue.size(state="reserved")) == (1, 0)
+    assert "an error that it doesn't know" not in caplog.text
     gello.close()
 
 
