@@ -141,13 +141,21 @@ def test_what_is_claimed_while_its_queue_is_being_paused_goes_back(
         return found
 
     monkeypatch.setattr(broker, "exchange", paused_meanwhile)
-    gello.queue.push(work, 1)
     worker = gello.worker()
     worker.start()
+    assert broker.coordinator is not None
+    settled = broker.coordinator.completer.settled
+
+    def slowly(*told: Any) -> None:
+        # What was handed out has the time to begin.
+        time.sleep(0.05)
+        settled(*told)
+
+    monkeypatch.setattr(broker.coordinator.completer, "settled", slowly)
+    gello.queue.push(work, 1)
     time.sleep(0.5)
     assert (ran, gello.queue.size()) == ([], 1)
     monkeypatch.setattr(broker, "exchange", exchange)
-    assert broker.coordinator is not None
     broker.coordinator.resume("default")
     wait_for(lambda: ran == [1])
     worker.stop()
