@@ -67,6 +67,8 @@ def check(options: Mapping[str, Any]) -> None:
     history = said.get("history", [])
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         raise TypeError(f"option {OPTION}.history is no list of objects")
+    if not isinstance(said.get("traceback", ""), str):
+        raise TypeError(f"option {OPTION}.traceback is no text")
     overrides(options)
 
 
@@ -79,6 +81,7 @@ def progress(options: Mapping[str, Any], deaths: int = 0) -> Progress:
         releases=known.get("releases", 0),
         unknown_since=known.get("unknown_since"),
         history=known.get("history", []),
+        traceback=known.get("traceback", ""),
     )
 
 
@@ -123,7 +126,7 @@ def job(message: Any, limit: int | None, attempt: int, priority: int = 0) -> Job
 
 _TIMES = ("timeout", "retry_after", "retry_until")
 _NUMBERS = ("priority", "max_attempts", "attempts", "releases", "unknown_since")
-_MEMORY = ("attempts", "releases", "unknown_since", "history")
+_MEMORY = ("attempts", "releases", "unknown_since", "history", "traceback")
 _STOCK_MEMORY = frozenset({"retries", "traceback", "requeue_timestamp", "eta", "redis_message_id"})
 
 

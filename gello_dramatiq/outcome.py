@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -14,6 +15,8 @@ from .errors import JobEnded, JobTimeout, Spoken
 
 MAX_HISTORY = 100
 """How many attempts a message remembers; a job with more keeps the newest."""
+MAX_TRACEBACK = 4096
+"""How much of a traceback a message remembers, in characters; its end says most."""
 
 
 class Release(Spoken):
@@ -107,6 +110,7 @@ class Progress:
       releases: How often the job was put back without spending an attempt.
       unknown_since: When a worker first didn't know its name, in milliseconds of the epoch.
       history: The attempts, oldest first.
+      traceback: The end of the newest error's: should the job end without running again, it is all that is left.
     """
 
     attempts: int = 0
@@ -114,6 +118,7 @@ class Progress:
     releases: int = 0
     unknown_since: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    traceback: str = ""
 
     @property
     def spent(self) -> int:
@@ -165,18 +170,14 @@ def decide(
     if error is None:
         return DONE
     if isinstance(error, Release):
-        released = Progress(progress.attempts, progress.deaths, progress.releases + 1, None, progress.history)
+        released = replace(progress, releases=progress.releases + 1, unknown_since=None)
         return Outcome(Kind.RELEASED, error.wait, error, progress=released)
 
-    ran = not isinstance(error, JobEnded)
-    number = progress.spent + ran
-    after = Progress(
-        progress.attempts + ran,
-        progress.deaths,
-        progress.releases,
-        None,
-        [*progress.history[1 - MAX_HISTORY :], _entry(number, error, started_at, took)] if ran else progress.history,
-    )
+    number, after = progress.spent, replace(progress, unknown_since=None)
+    if not isinstance(error, JobEnded):
+        number += 1
+        after.attempts += 1
+        after.history = [*progress.history[1 - MAX_HISTORY :], _entry(number, error, started_at, took)]
     reason = _terminal(error, limits)
     if reason is None and limits.max_attempts is not None and number >= limits.max_attempts:
         reason = _reason(error)
@@ -186,6 +187,7 @@ def decide(
     wait = error.wait if isinstance(error, Retry) and error.wait is not None else limits.backoff.delay(number, error)
     if limits.retry_until is not None and age() + wait > limits.retry_until:
         return Outcome(Kind.FAILED, error=error, reason=_reason(error), progress=after)
+    after.traceback = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
     return Outcome(Kind.RETRIED, wait, error, progress=after)
 
 

@@ -14,8 +14,9 @@ from dramatiq.errors import DecodeError
 
 from .. import envelope
 from ..claim import Claim
+from ..errors import JobEnded
 from ..job import new_job_id
-from ..outcome import Kind, Outcome, Reason, describe
+from ..outcome import Kind, Outcome, Progress, Reason, describe
 
 MAX_TRACEBACK = 64 * 1024
 """Characters of a traceback that are kept; of a longer one, its end, where the error is."""
@@ -144,8 +145,8 @@ def record(message: Any) -> FailedJob:
         queue=message.queue_name,
         name=message.actor_name,
         reason=outcome.reason or Reason.ERROR,
-        exception=_clean(describe(error) if error else str(outcome.reason)),
-        traceback=_clean(_traceback(error)),
+        exception=_clean(_exception(error, progress) or str(outcome.reason)),
+        traceback=_clean(progress.traceback if isinstance(error, JobEnded) else _traceback(error)),
         attempts=tuple(progress.history),
         failed_at=datetime.now(UTC),
         message=message.raw if isinstance(message, Claim) else message.encode(),
@@ -174,6 +175,14 @@ def shown_payload(job: FailedJob) -> str:
     """The payload as text; the raw message where it can't be decoded."""
     payload = job.payload
     return _clean(job.message.decode(errors="replace") if payload is None else json.dumps(payload, ensure_ascii=False))
+
+
+def _exception(error: BaseException | None, progress: Progress) -> str:
+    """What went wrong: the newest error of the job's own, where it was set aside for another reason."""
+    said = describe(error) if error else ""
+    if isinstance(error, JobEnded) and progress.history:
+        return f"{progress.history[-1].get('error')}; then {said}"
+    return said
 
 
 def _traceback(error: BaseException | None) -> str:

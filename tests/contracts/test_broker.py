@@ -498,6 +498,26 @@ def test_a_job_whose_retry_until_has_passed_is_set_aside_as_expired(bench: Bench
 
 
 @on(*OURS)
+def test_a_job_that_expires_between_two_attempts_keeps_its_last_error_with_the_traceback(bench: Bench) -> None:
+    @queueable(max_attempts=5, retry_after="100ms", retry_until="500ms")
+    def flaky() -> None:
+        raise ValueError("the last real error")
+
+    app = bench.app(flaky)
+    job = flaky.push()
+    bench.work(app, lambda: app.queue.size(state="delayed") == 1)
+    time.sleep(0.6)
+    bench.work(app, lambda: app.failed.count() == 1)
+    failed = app.failed.find(job.id)
+    assert failed.reason == "expired"
+    assert failed.exception.startswith("ValueError: the last real error; then JobExpired")
+    assert failed.traceback.endswith("ValueError: the last real error\n")
+    assert len(failed.attempts) >= 1
+    app.failed.retry(job.id)
+    assert app.queue.size() == 1, "and is retried without that memory"
+
+
+@on(*OURS)
 def test_size_tells_ready_delayed_and_reserved(bench: Bench) -> None:
     let_go = threading.Event()
 
