@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dramatiq
 import pytest
 from dramatiq import Message
+from dramatiq.middleware import MiddlewareError
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.database.engine import Database
@@ -220,6 +222,52 @@ def test_retry_all_takes_filters_and_leaves_what_cannot_be_decoded(bench: Bench)
     with pytest.raises(InvalidPayload, match="can't be decoded"):
         app.failed.retry("garbage")
     assert app.failed.find("garbage").options == {}
+
+
+@on("sync")
+def test_retry_all_on_sync_runs_every_job_though_one_fails_again(bench: Bench) -> None:
+    ran: list[int] = []
+    healed: set[int] = set()
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        ran.append(n)
+        if n not in healed:
+            raise ValueError(n)
+
+    app = bench.app(work)
+    for n in range(3):
+        with pytest.raises(ValueError, match=str(n)):
+            work.push(n)
+    before = {job.id for job in app.failed.all()}
+    ran.clear()
+    healed.add(2)
+    assert app.failed.retry_all() == 3
+    assert ran == [0, 1, 2]
+    kept = app.failed.all()
+    assert [job.payload for job in kept] == [{"n": 1}, {"n": 0}]
+    assert {job.id for job in kept} < before
+    with pytest.raises(ValueError, match="0"):
+        app.failed.retry(kept[1].id)
+
+
+@on("sync")
+def test_retry_all_on_sync_stops_at_what_keeps_a_job_from_running(bench: Bench) -> None:
+    class Refuse(dramatiq.Middleware):
+        def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            raise MiddlewareError("not now")
+
+    @queueable(max_attempts=1)
+    def work() -> None:
+        raise ValueError("broken")
+
+    app = bench.app(work)
+    with pytest.raises(ValueError, match="broken"):
+        work.push()
+    app.broker.add_middleware(Refuse())
+    with pytest.raises(MiddlewareError, match="not now"):
+        app.failed.retry_all()
+    assert app.failed.count() == 1
 
 
 @on(*BROKERS)
