@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -73,7 +73,7 @@ class Gello:
         self._runner = Runner(self.queue, Watchdog(), LoopThread())
         self._limits = self._settings_limits()
         self._install_middleware()
-        self.failed = FailedJobs(self._store, self._requeue)
+        self.failed = FailedJobs(self._store, self._push_again, self._requeue_in_one())
         for module in (*self.settings.modules, *modules):
             self.jobs.collect(module)
         for job in jobs:
@@ -192,15 +192,13 @@ class Gello:
         if isinstance(actor, JobActor) and error is not None:
             actor.on_failure(message, error)
 
-    def _requeue(self, job: FailedJob, message: Message[Any]) -> bool:
-        # The database broker is known by what it can do, so that other brokers don't load SQLAlchemy.
-        requeue = getattr(self.broker, "requeue", None)
-        if requeue is not None and getattr(self.broker, "writes_failures", False):
-            return bool(requeue(job, message))
+    def _push_again(self, message: Message[Any]) -> None:
         self.broker.declare_queue(message.queue_name)
         self.broker.enqueue(message)
-        self._store.forget(job.id, job.generation)
-        return True
+
+    def _requeue_in_one(self) -> Callable[[FailedJob, Message[Any]], bool] | None:
+        # The database broker is known by what it can do, so that other brokers don't load SQLAlchemy.
+        return getattr(self.broker, "requeue", None) if getattr(self.broker, "writes_failures", False) else None
 
 
 def _database(settings: Settings, broker: Broker | None) -> Any:

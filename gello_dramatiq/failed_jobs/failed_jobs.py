@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,12 +19,22 @@ class FailedJobs:
 
     Parameters:
       store: Where they are kept.
-      requeue: Puts a failed job's message back and drops its row; False if another process did so first.
+      push: Puts a message on its queue.
+      requeue: Puts a failed job's message back and drops its row in one transaction, where broker and store are one
+        database; False if another process did so first.
     """
 
-    def __init__(self, store: FailedJobStore, requeue: Callable[[FailedJob, Message[Any]], bool]) -> None:
+    def __init__(
+        self,
+        store: FailedJobStore,
+        push: Callable[[Message[Any]], object],
+        requeue: Callable[[FailedJob, Message[Any]], bool] | None = None,
+    ) -> None:
         self.store = store
+        self._push = push
         self._requeue = requeue
+        self._retrying: set[str] = set()
+        self._lock = threading.Lock()
 
     def all(self, *, limit: int | None = 50, offset: int = 0, **wanted: Any) -> list[FailedJob]:
         """Failed jobs, newest first, a page at a time.
@@ -90,7 +101,23 @@ class FailedJobs:
             raise InvalidPayload(
                 f"The message of {job.id} can't be decoded, so it can't be retried; forget it, or mend it."
             )
-        return self._requeue(job, message)
+        return self._requeue(job, message) if self._requeue is not None else self._push_and_forget(job, message)
+
+    def _push_and_forget(self, job: FailedJob, message: Message[Any]) -> bool:
+        """Push first: what dies in between has queued the job and keeps its row. False if another thread retries it."""
+        with self._lock:
+            if job.generation in self._retrying:
+                return False
+            self._retrying.add(job.generation)
+        try:
+            kept = self.store.find(job.id)
+            if kept is None or kept.generation != job.generation:
+                return False
+            self._push(message)
+            self.store.forget(job.id, job.generation)
+            return True
+        finally:
+            self._retrying.discard(job.generation)
 
     def _retry_among_others(self, job: FailedJob) -> bool:
         try:

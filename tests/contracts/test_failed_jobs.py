@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import dramatiq
@@ -182,28 +185,70 @@ def test_a_job_that_fails_again_after_its_retry_has_all_its_attempts_and_a_new_r
     assert [each["attempt"] for each in second.attempts] == [1, 2]
 
 
-@on("sqlite")
-def test_eight_processes_that_retry_the_same_jobs_put_each_back_once(bench: Bench) -> None:
-    @queueable(max_attempts=1)
-    def work(n: int) -> None:
-        raise ValueError(n)
+RETRY_ALL = """
+import sys
+from gello_dramatiq import Gello
+gello = Gello(sys.argv[1])
+gello.failed.count()
+print("ready", flush=True)
+sys.stdin.readline()
+print(gello.failed.retry_all())
+gello.close()
+"""
 
-    app = bench.app(work)
-    app.queue.bulk([work.job(n) for n in range(40)])
-    app.worker(stop_when_empty=True).run()
-    assert app.failed.count() == 40
-    retried: list[int] = []
-    apps = [Gello(bench.url, jobs=[work]) for _ in range(8)]
-    threads = [threading.Thread(target=lambda each=each: retried.append(each.failed.retry_all())) for each in apps]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(retried) == 40
-    assert app.queue.size() == 40
+
+@on("sqlite")
+def test_processes_that_retry_the_same_jobs_at_once_put_each_back_once(bench: Bench) -> None:
+    app = bench.app()
+    for n in range(200):
+        app.failed.store.add(failed(f"job-{n}"))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", RETRY_ALL, bench.url], stdin=PIPE, stdout=PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    retried = [int(process.communicate(timeout=30)[0]) for process in processes]
+    assert sum(retried) == 200
+    assert app.queue.size("emails") == 200
     assert app.failed.count() == 0
-    for each in apps:
-        each.close()
+
+
+class HoldFirst(dramatiq.Middleware):
+    """Keeps the first push of a thread between its beginning and its end."""
+
+    def __init__(self) -> None:
+        self.held, self.let_go = threading.Event(), threading.Event()
+
+    def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+        if not self.held.is_set():
+            self.held.set()
+            assert self.let_go.wait(10)
+
+
+@pytest.mark.parametrize("database", ["", "sqlite"])
+def test_threads_that_retry_the_same_jobs_at_once_put_each_back_once(database: str, tmp_path: Path) -> None:
+    app = Gello("memory://", database=database and f"sqlite:///{tmp_path / 'memory.db'}")
+    app.failed.store.add(failed("a"))
+    app.failed.store.add(failed("b", failed_at=NOW + timedelta(seconds=1)))
+    hold = HoldFirst()
+    app.broker.add_middleware(hold)
+    retried: list[int] = []
+    other = threading.Thread(target=lambda: retried.append(app.failed.retry_all()))
+    other.start()
+    assert hold.held.wait(10)
+    assert app.failed.retry_all() == 1, "a is being retried by the other thread"
+    hold.let_go.set()
+    other.join()
+    assert retried == [1], "b was retried by this thread since the other one read the list"
+    assert app.queue.size("emails") == 2
+    assert app.failed.count() == 0
+    app.close()
 
 
 @on(*BROKERS)
