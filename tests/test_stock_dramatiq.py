@@ -14,12 +14,15 @@ from typing import Any
 import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
+from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import AgeLimit, Retries, TimeLimit
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.errors import DatabaseUnavailable
+from gello_dramatiq.failed_jobs.keep import KeepFailedJobs
 from gello_dramatiq.retries import JobRetries
 from tests.contracts.conftest import wait_for
+from tests.outages import failures_cannot_be_kept
 
 URLS = ["memory://", "sqlite"]
 
@@ -202,6 +205,70 @@ def test_on_a_stock_broker_an_unknown_name_is_kept_as_failed() -> None:
     wait_for(lambda: gello.failed.count() == 1)
     worker.stop()
     assert (gello.failed.all()[0].name, gello.failed.all()[0].payload) == ("unheard", {"n": 1})
+
+
+def test_on_a_stock_broker_a_message_is_not_given_up_while_its_failure_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.02)
+    tries: list[int] = []
+
+    class Watch(dramatiq.Middleware):
+        def before_nack(self, broker: Any, message: Any) -> None:
+            tries.append(1)
+
+    @queueable(max_attempts=1)
+    def fails() -> None:
+        raise ValueError("no")
+
+    broker = StubBroker()
+    gello = Gello(broker=broker, database=f"sqlite:///{tmp_path / 'memory.db'}", jobs=[fails])
+    broker.add_middleware(Watch(), before=KeepFailedJobs)
+    assert gello.failed.count() == 0
+    worker = gello.worker()
+    worker.worker_timeout = 50
+    worker.start()
+    with failures_cannot_be_kept(gello.database):
+        gello.queue.push(fails)
+        wait_for(lambda: len(tries) >= 3)
+        assert broker.queues["default"].unfinished_tasks == 1
+        assert broker.dead_letters == []
+    wait_for(lambda: len(broker.dead_letters) == 1)
+    worker.stop()
+    assert [failed.exception for failed in gello.failed.all()] == ["ValueError: no"]
+    gello.close()
+
+
+def test_join_waits_until_a_queue_holds_no_job_and_says_when_it_takes_too_long(gello: Gello) -> None:
+    let_go = threading.Event()
+
+    @queueable
+    def hold() -> None:
+        assert let_go.wait(10)
+
+    gello.admit(hold)
+    gello.broker.join("default", timeout=1000)
+
+    def joined() -> bool:
+        try:
+            gello.broker.join("default", timeout=30)
+        except QueueJoinTimeout:
+            return False
+        return True
+
+    gello.queue.later("1h", hold)
+    assert not joined(), "it is delayed"
+    gello.queue.clear()
+    gello.queue.push(hold)
+    assert not joined(), "it is ready"
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: gello.queue.size(state="reserved") == 1)
+    assert not joined(), "it runs"
+    threading.Timer(0.1, let_go.set).start()
+    gello.broker.join("default")
+    assert let_go.is_set()
+    worker.stop()
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ import dramatiq
 import pytest
 from dramatiq import Message
 from dramatiq.middleware import MiddlewareError
+from sqlalchemy.exc import IntegrityError
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.database.engine import Database
@@ -24,7 +27,8 @@ from gello_dramatiq.failed_jobs.memory import MemoryFailedJobs
 from gello_dramatiq.failed_jobs.record import FailedJob, FailedJobStore, Filter
 from gello_dramatiq.failed_jobs.sql import SqlFailedJobs
 from gello_dramatiq.outcome import Reason
-from tests.contracts.conftest import Bench, on
+from tests.contracts.conftest import Bench, on, wait_for
+from tests.outages import failures_cannot_be_kept, forbidden
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -331,12 +335,93 @@ def test_forget_flush_prune_and_count(bench: Bench) -> None:
     assert app.failed.flush() == 1
 
 
+def two_databases(folder: Path, *jobs: Any) -> Gello:
+    return Gello(f"sqlite:///{folder / 'jobs.db'}", database=f"sqlite:///{folder / 'memory.db'}", jobs=jobs)
+
+
+DIE_BETWEEN = """
+import os, signal, sys
+import dramatiq
+from gello_dramatiq import Gello
+
+class Die(dramatiq.Middleware):
+    def after_enqueue(self, broker, message, delay):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+gello = Gello(sys.argv[1], database=sys.argv[2])
+gello.broker.add_middleware(Die())
+gello.failed.retry("a")
+"""
+
+
+def test_a_process_that_dies_while_it_retries_has_queued_the_job_and_keeps_its_row(tmp_path: Path) -> None:
+    app = two_databases(tmp_path)
+    app.failed.store.add(failed("a"))
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("jobs.db", "memory.db")]
+    ended = subprocess.run([sys.executable, "-c", DIE_BETWEEN, *urls], check=False, timeout=30)
+    assert ended.returncode == -signal.SIGKILL
+    assert (app.queue.size("emails"), app.failed.count()) == (1, 1)
+    app.close()
+
+
+def test_a_row_that_cannot_be_dropped_stays_though_its_job_is_queued(tmp_path: Path) -> None:
+    app = two_databases(tmp_path)
+    app.failed.store.add(failed("a"))
+    with forbidden(app.database, "DELETE ON failed_jobs"), pytest.raises(IntegrityError, match="forbidden"):
+        app.failed.retry("a")
+    assert (app.queue.size("emails"), app.failed.count()) == (1, 1)
+    app.failed.retry("a")
+    assert (app.queue.size("emails"), app.failed.count()) == (2, 0), "at least once"
+    app.close()
+
+
+@on("sqlite")
+@pytest.mark.parametrize("half", ["INSERT ON queue_jobs", "DELETE ON failed_jobs"])
+def test_in_one_database_a_retry_queues_the_job_and_drops_its_row_or_does_neither(bench: Bench, half: str) -> None:
+    app = bench.app()
+    app.failed.store.add(failed("a"))
+    with forbidden(app.database, half), pytest.raises(IntegrityError, match="forbidden"):
+        app.failed.retry("a")
+    assert (app.queue.size("emails"), app.failed.count()) == (0, 1)
+    app.failed.retry("a")
+    assert (app.queue.size("emails"), app.failed.count()) == (1, 0)
+
+
+def test_failures_that_wait_for_their_rows_close_the_gate_until_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        ran.append(n)
+        if n < 3:
+            raise ValueError(n)
+
+    monkeypatch.setattr("gello_dramatiq.completer.MAX_WAITING", 3)
+    app = Gello("memory://", database=f"sqlite:///{tmp_path / 'memory.db'}", jobs=[work])
+    broker: Any = app.broker
+    assert app.failed.count() == 0
+    worker = app.worker(concurrency=4)
+    with failures_cannot_be_kept(app.database):
+        worker.start()
+        app.queue.bulk([work.job(n) for n in range(3)])
+        wait_for(lambda: broker.coordinator.completer.full)
+        app.queue.push(work, 3)
+        time.sleep(0.3)  # nothing happens, and nothing tells so
+        assert (app.queue.size(), sorted(ran)) == (1, [0, 1, 2])
+    wait_for(lambda: len(ran) == 4)
+    worker.stop()
+    assert app.failed.count() == 3
+    app.close()
+
+
 def test_a_failure_in_another_database_than_the_jobs_is_written_before_the_job_is_given_up(tmp_path: Path) -> None:
     @queueable(max_attempts=1)
     def work() -> None:
         raise ValueError
 
-    app = Gello(f"sqlite:///{tmp_path / 'jobs.db'}", database=f"sqlite:///{tmp_path / 'memory.db'}", jobs=[work])
+    app = two_databases(tmp_path, work)
     app.queue.push(work)
     app.worker(stop_when_empty=True).run()
     assert app.failed.count() == 1
