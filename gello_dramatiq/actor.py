@@ -19,7 +19,7 @@ from .broker import GelloBroker
 from .claim import Claim
 from .deadline import Watchdog
 from .definition import DEFAULTS, Definition, Options
-from .errors import InvalidPayload, JobCrashed, JobExpired, JobUnloadable
+from .errors import InvalidPayload, JobCrashed, JobExpired, JobUnloadable, Unsupported
 from .handler import refuse_unrun
 from .job import Job
 from .loop import LoopThread
@@ -57,6 +57,11 @@ class JobActor(Actor[..., Any]):
         self.runner = runner
         self.settings = settings
         self.limit_by(getattr(broker, "worker_limits", Options()))
+        if self.runs_once and not isinstance(broker, GelloBroker):
+            raise Unsupported(
+                f"{definition.name}: rerun_after_crash=False can't be kept on {type(broker).__name__}, a stock broker: "
+                "it runs a dead worker's jobs again. Let Gello make a broker of its own, from a URL, or drop the option."
+            )
         # Before Actor's own: it refuses a name that is taken, and compiling again is how a definition is replaced.
         broker.actors.pop(definition.name, None)
         super().__init__(
@@ -103,8 +108,7 @@ class JobActor(Actor[..., Any]):
         if not isinstance(message, Claim):
             _check(message)
         limits = self.limits_of(message)
-        if isinstance(message, Claim):
-            self._admit(message, limits)
+        self._admit(message, limits)
         payload = self._load(args, kwargs)
         tokens = current.enter(self.runner.queue, partial(self.job_of, message))
         try:
@@ -130,16 +134,17 @@ class JobActor(Actor[..., Any]):
             runner.finish(hooks.after_handle(payload))
         return result
 
-    def _admit(self, claim: Claim, limits: Limits) -> None:
+    def _admit(self, message: Any, limits: Limits) -> None:
         """Refuse what must not run, and mark the start of what may kill its worker."""
-        rerun = self.resolved.rerun_after_crash
-        if claim.deaths:
+        # Only our brokers know who died, and have a lease to mark.
+        claim = message if isinstance(message, Claim) else None
+        if claim is not None and claim.deaths:
             spent = envelope.progress(claim.options, claim.deaths).spent
-            if not rerun or (limits.max_attempts is not None and spent >= limits.max_attempts):
-                raise JobCrashed(_epitaph(claim.deaths, bool(rerun)))
-        if limits.retry_until is not None and age(claim) > limits.retry_until:
+            if self.runs_once or (limits.max_attempts is not None and spent >= limits.max_attempts):
+                raise JobCrashed(_epitaph(claim.deaths, not self.runs_once))
+        if limits.retry_until is not None and age(message) > limits.retry_until:
             raise JobExpired
-        if claim.suspect or not rerun:
+        if claim is not None and (claim.suspect or self.runs_once):
             coordinator = cast(GelloBroker, self.broker).coordinator
             if coordinator is not None and not coordinator.mark(claim):
                 # Another worker has it by now: whatever we did would happen twice.

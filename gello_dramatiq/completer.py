@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from dramatiq.errors import BrokerConnectionError
+from dramatiq.errors import ActorNotFound, BrokerConnectionError
+from dramatiq.middleware import SkipMessage
 
 from .aside import Aside
 from .broker import GelloBroker
@@ -223,14 +224,19 @@ def _outcome(claim: Claim) -> Outcome:
     return claim.outcome or DONE
 
 
-def undecided(claim: Any) -> Outcome:
-    """The outcome of a claim about which no middleware of ours decided.
+def undecided(message: Any) -> Outcome:
+    """The outcome of a message about which no middleware of ours decided.
 
-    It was skipped, rejected by a middleware such as AgeLimit, or our own hook failed: then it is given back, since an
-    error that nobody judged must never be read as done.
+    It was skipped, rejected by a middleware such as AgeLimit, unknown to the consumer of a stock broker, or our own
+    hook failed: then it is given back, since an error that nobody judged must never be read as done.
     """
-    error = claim._exception
-    if claim.failed:
-        expired = error is None or type(error).__name__ == "SkipMessage"
-        return Outcome(Kind.FAILED, error=error, reason=Reason.EXPIRED if expired else Reason.ERROR)
+    error = message._exception
+    if message.failed:
+        return Outcome(Kind.FAILED, error=error, reason=_why_rejected(error))
     return DONE if error is None else Outcome(Kind.RELEASED, UNDECIDED, error)
+
+
+def _why_rejected(error: BaseException | None) -> Reason:
+    if isinstance(error, ActorNotFound):
+        return Reason.UNKNOWN_JOB
+    return Reason.EXPIRED if error is None or isinstance(error, SkipMessage) else Reason.ERROR

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import AgeLimit, Retries, TimeLimit
 
 from gello_dramatiq import Gello, queueable
-from gello_dramatiq.errors import DatabaseUnavailable
+from gello_dramatiq.errors import DatabaseUnavailable, Unsupported
 from gello_dramatiq.failed_jobs.keep import KeepFailedJobs
 from gello_dramatiq.retries import JobRetries
 from tests.contracts.conftest import wait_for
@@ -32,6 +33,15 @@ def gello(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     made = Gello(request.param if request.param != "sqlite" else f"sqlite:///{tmp_path / 'gello.db'}")
     yield made
     made.close()
+
+
+def work_stock(gello: Gello, until: Callable[[], bool]) -> None:
+    """Work a stock broker until something holds."""
+    worker = gello.worker()
+    worker.worker_timeout = 50  # how long its threads sleep between two looks, in milliseconds
+    worker.start()
+    wait_for(until)
+    worker.stop()
 
 
 def test_dramatiqs_own_worker_works_our_brokers(gello: Gello) -> None:
@@ -179,18 +189,12 @@ def test_on_a_stock_broker_a_retry_that_cannot_be_enqueued_is_kept_as_failed() -
 
     gello = Gello(broker=broker, jobs=[flaky])
     gello.queue.push(flaky)
-    enqueue = broker.enqueue
 
     def away(message: Any, *, delay: int | None = None) -> Any:
         raise ConnectionError("away")
 
     broker.enqueue = away  # type: ignore[method-assign]
-    worker = gello.worker()
-    worker.worker_timeout = 50
-    worker.start()
-    wait_for(lambda: gello.failed.count() == 1)
-    broker.enqueue = enqueue  # type: ignore[method-assign]
-    worker.stop()
+    work_stock(gello, lambda: gello.failed.count() == 1)
     assert gello.failed.all()[0].exception == "ValueError: first"
 
 
@@ -199,12 +203,46 @@ def test_on_a_stock_broker_an_unknown_name_is_kept_as_failed() -> None:
     gello = Gello(broker=broker)
     broker.declare_queue("default")
     broker.enqueue(dramatiq.Message("default", "unheard", (), {"n": 1}, {}))
-    worker = gello.worker()
-    worker.worker_timeout = 50
-    worker.start()
-    wait_for(lambda: gello.failed.count() == 1)
-    worker.stop()
-    assert (gello.failed.all()[0].name, gello.failed.all()[0].payload) == ("unheard", {"n": 1})
+    work_stock(gello, lambda: gello.failed.count() == 1)
+    (kept,) = gello.failed.all()
+    assert (kept.name, kept.payload, kept.reason) == ("unheard", {"n": 1}, "unknown_job")
+
+
+def test_on_a_stock_broker_what_its_age_limit_rejects_is_kept_as_expired() -> None:
+    broker = StubBroker()
+
+    @dramatiq.actor(broker=broker, max_age=1)
+    def old() -> None: ...
+
+    gello = Gello(broker=broker)
+    old.send_with_options(delay=100)
+    work_stock(gello, lambda: gello.failed.count() == 1)
+    assert gello.failed.all()[0].reason == "expired"
+
+
+def test_on_a_stock_broker_a_job_whose_retry_until_has_passed_does_not_run() -> None:
+    ran: list[int] = []
+
+    @queueable(retry_until="50ms")
+    def late() -> None:
+        ran.append(1)
+
+    gello = Gello(broker=StubBroker(), jobs=[late])
+    gello.queue.later("100ms", late)
+    work_stock(gello, lambda: gello.failed.count() == 1)
+    assert ran == []
+    assert gello.failed.all()[0].reason == "expired"
+
+
+def test_on_a_stock_broker_a_job_that_must_not_rerun_is_refused_when_it_is_declared() -> None:
+    @queueable(rerun_after_crash=False)
+    def charge() -> None: ...
+
+    with pytest.raises(Unsupported, match="charge: rerun_after_crash=False can't be kept on StubBroker"):
+        Gello(broker=StubBroker(), jobs=[charge])
+    gello = Gello(broker=StubBroker())
+    with pytest.raises(Unsupported, match="charge"):
+        gello.queue.push(charge)
 
 
 def test_on_a_stock_broker_a_message_is_not_given_up_while_its_failure_cannot_be_kept(

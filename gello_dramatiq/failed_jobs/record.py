@@ -14,9 +14,10 @@ from dramatiq.errors import DecodeError
 
 from .. import envelope
 from ..claim import Claim
+from ..completer import undecided
 from ..errors import JobEnded
 from ..job import new_job_id
-from ..outcome import Kind, Outcome, Progress, Reason, describe
+from ..outcome import Outcome, Progress, Reason, describe
 
 MAX_TRACEBACK = 64 * 1024
 """Characters of a traceback that are kept; of a longer one, its end, where the error is."""
@@ -135,9 +136,7 @@ class FailedJobStore(Protocol):
 
 def record(message: Any) -> FailedJob:
     """A failed message as it is kept."""
-    outcome: Outcome = getattr(message, "outcome", None) or Outcome(
-        Kind.FAILED, error=message._exception, reason=Reason.ERROR
-    )
+    outcome: Outcome = getattr(message, "outcome", None) or undecided(message)
     error = outcome.error
     progress = outcome.progress or envelope.progress(message.options)
     return FailedJob(
