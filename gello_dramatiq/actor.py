@@ -60,7 +60,7 @@ class JobActor(Actor[..., Any]):
         if self.runs_once and not isinstance(broker, GelloBroker):
             raise Unsupported(
                 f"{definition.name}: rerun_after_crash=False can't be kept on {type(broker).__name__}, a stock broker: "
-                "it runs a dead worker's jobs again. Let Gello make a broker of its own, from a URL, or drop the option."
+                "it runs a dead worker's jobs again. Let Gello make a broker, from a URL, or drop the option."
             )
         # Before Actor's own: it refuses a name that is taken, and compiling again is how a definition is replaced.
         broker.actors.pop(definition.name, None)
@@ -93,9 +93,7 @@ class JobActor(Actor[..., Any]):
     def job_of(self, message: Any) -> Job:
         """The job that a message is, as its handler sees it."""
         spent = envelope.progress(message.options, getattr(message, "deaths", 0)).spent
-        said = envelope.priority(message.options)
-        priority = self.options["gello_priority"] if said is None else said
-        return envelope.job(message, self.limits_of(message).max_attempts, spent + 1, priority)
+        return envelope.job(message, self.limits_of(message).max_attempts, spent + 1, envelope.priority(message, self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self._run(args, kwargs)

@@ -27,6 +27,7 @@ from .queue import Queue
 from .registry import Registry
 from .retries import JobRetries
 from .settings import NETWORK, Settings, read_settings
+from .stock import WarnOfPriorities
 from .worker import Worker, WorkerOptions
 
 
@@ -174,6 +175,7 @@ class Gello:
             broker.add_middleware(FeedWorkers(self._keep, self._after_failure))
         else:
             broker.add_middleware(KeepFailedJobs(self._store), before=JobRetries)
+            broker.add_middleware(WarnOfPriorities())
 
     def _settings_limits(self) -> Options:
         said = {

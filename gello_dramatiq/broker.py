@@ -158,13 +158,8 @@ class GelloBroker(Broker):
         return delay if delay is not None or eta is None else max(eta - current_millis(), 0)
 
     def priority_of(self, message: Message[Any]) -> int:
-        """0 to 5: what the push said, else the definition."""
-        said = envelope.priority(message.options)
-        if said is not None:
-            return said
-        actor = self.actors.get(message.actor_name)
-        found: int = actor.options.get("gello_priority", 0) if actor else 0
-        return found
+        """0 to 5, higher is more urgent."""
+        return envelope.priority(message, self.actors.get(message.actor_name))
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dramatiq import Message
+from dramatiq import Actor, Message
 
 from .definition import Options, PendingJob
 from .job import Job, new_job_id
@@ -103,11 +103,14 @@ def forget(options: Mapping[str, Any]) -> dict[str, Any]:
     return remember({name: options[name] for name in options if name not in _STOCK_MEMORY}, Progress())
 
 
-def priority(options: Mapping[str, Any]) -> int | None:
-    """The priority that a push said, if it did."""
-    said = options.get(OPTION)
-    found: int | None = said.get("priority") if said else None
-    return found
+def priority(message: Any, actor: Actor[..., Any] | None) -> int:
+    """0 to 5: what the push said, else the definition; 0 for a stock actor."""
+    said = message.options.get(OPTION)
+    if said and "priority" in said:
+        pushed: int = said["priority"]
+        return pushed
+    declared: int = actor.options.get("gello_priority", 0) if actor else 0
+    return declared
 
 
 def job(message: Any, limit: int | None, attempt: int, priority: int = 0) -> Job:

@@ -153,9 +153,7 @@ class Queue:
     def _job(self, message: Message[Any]) -> Job:
         actor = self.broker.actors.get(message.actor_name)
         limit = actor.limits_of(message).max_attempts if isinstance(actor, JobActor) else None
-        said = envelope.priority(message.options)
-        stood = actor.options.get("gello_priority", 0) if actor else 0
-        return envelope.job(message, limit, 0, stood if said is None else said)
+        return envelope.job(message, limit, 0, envelope.priority(message, actor))
 
     def _ours(self, verb: str) -> GelloBroker:
         if not isinstance(self.broker, GelloBroker):

@@ -26,6 +26,7 @@ from .durations import Duration, duration
 from .errors import InvalidSetting, Unsupported
 from .job import Job
 from .lanes import Lane, OneLane, WorkQueue
+from .stock import Counts
 
 log = logging.getLogger("gello.worker")
 
@@ -122,6 +123,7 @@ class Worker(dramatiq.Worker):
         self._stop_asked = threading.Event()
         self._stopping = threading.Lock()
         self._coordinator: Coordinator | None = None
+        self._counts: Coordinator | Counts | None = None
 
     def start(self) -> None:
         """Begin to work, in threads; returns at once."""
@@ -135,6 +137,8 @@ class Worker(dramatiq.Worker):
         if isinstance(self.broker, GelloBroker):
             self._start_on(self.broker)
         else:
+            self._counts = Counts(self)
+            self.broker.add_middleware(self._counts)
             super().start()
         self._state, self._started_at, self._began = "running", datetime.now(UTC), time.monotonic()
 
@@ -194,13 +198,13 @@ class Worker(dramatiq.Worker):
 
     def status(self) -> WorkerStatus:
         """What it is doing now."""
-        coordinator = self._coordinator
-        running = coordinator.running() if coordinator and self._state != "stopped" else ()
+        counts = self._counts
+        running = counts.running() if counts and self._state != "stopped" else ()
         return WorkerStatus(
             state=self._state,
-            processed=coordinator.processed if coordinator else 0,
-            failed=coordinator.failed if coordinator else 0,
-            current_jobs=tuple(job for claim in running if (job := self._job(claim)) is not None),
+            processed=counts.processed if counts else 0,
+            failed=counts.failed if counts else 0,
+            current_jobs=tuple(self._job(message) for message in running),
             started_at=self._started_at,
             uptime=self._uptime(),
             memory=resident_memory(),
@@ -222,7 +226,7 @@ class Worker(dramatiq.Worker):
         self.work_queue = cast(Any, WorkQueue())
         self.workers.clear()
         broker.emit_before("worker_boot", self)
-        self._coordinator = coordinator = broker.coordinator
+        self._coordinator = self._counts = coordinator = broker.coordinator
         if coordinator is None:
             raise Unsupported(
                 "This broker has no FeedWorkers middleware; let Gello make it, or wire it by Gello(broker=…)."
@@ -281,9 +285,9 @@ class Worker(dramatiq.Worker):
         if left:
             log.warning("%d job(s) didn't end within the grace; they go back and run again elsewhere.", left)
 
-    def _job(self, claim: Any) -> Job | None:
-        actor = self.broker.actors.get(claim.actor_name)
-        return actor.job_of(claim) if isinstance(actor, JobActor) else envelope.job(claim, None, 1)
+    def _job(self, message: Any) -> Job:
+        actor = self.broker.actors.get(message.actor_name)
+        return actor.job_of(message) if isinstance(actor, JobActor) else envelope.job(message, None, 1)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -18,10 +18,11 @@ from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import AgeLimit, Retries, TimeLimit
 
-from gello_dramatiq import Gello, queueable
+from gello_dramatiq import Gello, Release, queueable
 from gello_dramatiq.errors import DatabaseUnavailable, Unsupported
 from gello_dramatiq.failed_jobs.keep import KeepFailedJobs
 from gello_dramatiq.retries import JobRetries
+from gello_dramatiq.stock import Counts, WarnOfPriorities
 from tests.contracts.conftest import wait_for
 from tests.outages import failures_cannot_be_kept
 
@@ -172,12 +173,12 @@ def test_handing_a_stock_broker_replaces_its_retries_in_place_and_keeps_their_se
     retries.max_retries = 5
     Gello(broker=broker)
     after = [type(middleware) for middleware in broker.middleware]
-    assert [kind for kind in after if kind.__name__ != "KeepFailedJobs"] == [
+    assert [kind for kind in after if kind not in (KeepFailedJobs, WarnOfPriorities)] == [
         JobRetries if kind is Retries else kind for kind in before
     ]
     (ours,) = [m for m in broker.middleware if isinstance(m, JobRetries)]
     assert ours.max_retries == 5
-    assert after.index(JobRetries) > [kind.__name__ for kind in after].index("KeepFailedJobs")
+    assert after.index(JobRetries) > after.index(KeepFailedJobs)
 
 
 def test_on_a_stock_broker_a_retry_that_cannot_be_enqueued_is_kept_as_failed() -> None:
@@ -307,6 +308,58 @@ def test_join_waits_until_a_queue_holds_no_job_and_says_when_it_takes_too_long(g
     gello.broker.join("default")
     assert let_go.is_set()
     worker.stop()
+
+
+@pytest.mark.parametrize("where", ["push", "definition"])
+def test_on_a_stock_broker_the_first_priority_is_answered_by_a_warning(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @queueable
+    def plain() -> None: ...
+
+    @queueable(priority=3)
+    def urgent() -> None: ...
+
+    gello = Gello(broker=StubBroker())
+    gello.queue.push(plain)
+    gello.queue.push(plain.with_options(priority=0).job())
+    assert caplog.messages == []
+    for _ in range(2):
+        gello.queue.push(urgent.job() if where == "definition" else plain.with_options(priority=5).job())
+    (warning,) = caplog.messages
+    assert "has a priority, and StubBroker, a stock broker, ignores it" in warning
+
+
+def test_on_a_stock_broker_a_worker_tells_what_it_has_done_and_what_it_does() -> None:
+    let_go = threading.Event()
+
+    @queueable(max_attempts=2, retry_after=0)
+    def work(n: int) -> None:
+        if n == 0:
+            assert let_go.wait(10)
+        if n == 1:
+            raise ValueError
+        if n == 2 and released.pop():
+            raise Release("10ms")
+
+    released = [False, True]
+    gello = Gello(broker=StubBroker(), jobs=[work])
+    for n in range(4):
+        gello.queue.push(work, n)
+    worker = gello.worker(concurrency=2)
+    worker.worker_timeout = 50
+    assert worker.status().processed == 0
+    worker.start()
+    # One failed by two attempts; one was released and ran then, once; one ran at once.
+    wait_for(lambda: worker.status().processed == 4)
+    (job,) = worker.status().current_jobs
+    assert (job.name, job.payload, job.attempt) == ("work", {"n": 0}, 1)
+    let_go.set()
+    wait_for(lambda: worker.status().processed == 5)
+    assert (worker.status().failed, worker.status().current_jobs) == (1, ())
+    worker.stop()
+    assert (worker.status().processed, worker.status().failed, worker.status().state) == (5, 1, "stopped")
+    assert not any(isinstance(middleware, Counts) for middleware in gello.broker.middleware)
 
 
 @pytest.mark.slow
