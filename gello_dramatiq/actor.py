@@ -56,7 +56,7 @@ class JobActor(Actor[..., Any]):
         self.definition = definition
         self.runner = runner
         self.settings = settings
-        self.limit_by(getattr(broker, "worker_limits", Options()))
+        self.limit_by(Options())
         if self.runs_once and not isinstance(broker, GelloBroker):
             raise Unsupported(
                 f"{definition.name}: rerun_after_crash=False can't be kept on {type(broker).__name__}, a stock broker: "

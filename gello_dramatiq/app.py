@@ -22,6 +22,7 @@ from .failed_jobs.keep import KeepFailedJobs
 from .failed_jobs.memory import MemoryFailedJobs
 from .failed_jobs.record import FailedJob, FailedJobStore, record
 from .feed import FeedWorkers
+from .limits import WorkerLimits
 from .loop import LoopThread
 from .queue import Queue
 from .registry import Registry
@@ -176,6 +177,7 @@ class Gello:
         else:
             broker.add_middleware(KeepFailedJobs(self._store), before=JobRetries)
             broker.add_middleware(WarnOfPriorities())
+        broker.add_middleware(WorkerLimits())
 
     def _settings_limits(self) -> Options:
         said = {

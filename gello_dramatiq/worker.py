@@ -115,6 +115,7 @@ class Worker(dramatiq.Worker):
         queues = set(options.queues) if options.queues else None
         super().__init__(broker, queues=queues, worker_threads=options.concurrency)
         self.options = options
+        self.limits = options.limits()
         self.queue_order = list(options.queues) if options.queues else None
         self._grace = duration(options.grace).total_seconds()
         self._state: Literal["running", "paused", "stopped"] = "stopped"
@@ -129,7 +130,6 @@ class Worker(dramatiq.Worker):
         """Begin to work, in threads; returns at once."""
         if self._state != "stopped":
             return
-        self._set_limits(self.options.limits())
         for name in self.queue_order or ():
             self.broker.declare_queue(name)
         if not getattr(self.broker, "_booted", False):
@@ -177,7 +177,6 @@ class Worker(dramatiq.Worker):
         else:
             super().stop(int((until - time.monotonic()) * 1000))
             self.broker.middleware = [m for m in self.broker.middleware if getattr(m, "worker", None) is not self]
-        self._set_limits(Options())
         self._state = "stopped"
 
     def pause(self) -> None:
@@ -245,13 +244,6 @@ class Worker(dramatiq.Worker):
 
     def _uptime(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._began if self._started_at else 0)
-
-    def _set_limits(self, limits: Options) -> None:
-        # For the jobs that the app comes to know later, too.
-        vars(self.broker)["worker_limits"] = limits
-        for actor in self.broker.actors.values():
-            if isinstance(actor, JobActor):
-                actor.limit_by(limits)
 
     def _is_over(self) -> bool:
         options, coordinator = self.options, self._coordinator

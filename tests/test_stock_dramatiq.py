@@ -16,17 +16,20 @@ import dramatiq
 import pytest
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import AgeLimit, Retries, TimeLimit
+from dramatiq.middleware import AgeLimit, Retries, SkipMessage, TimeLimit
 
 from gello_dramatiq import Gello, Release, queueable
 from gello_dramatiq.errors import DatabaseUnavailable, Unsupported
 from gello_dramatiq.failed_jobs.keep import KeepFailedJobs
+from gello_dramatiq.limits import WorkerLimits
 from gello_dramatiq.retries import JobRetries
 from gello_dramatiq.stock import Counts, WarnOfPriorities
 from tests.contracts.conftest import wait_for
 from tests.outages import failures_cannot_be_kept
 
 URLS = ["memory://", "sqlite"]
+ADDED = (KeepFailedJobs, WarnOfPriorities, WorkerLimits)
+"""What Gello adds to a handed broker."""
 
 
 @pytest.fixture(params=URLS)
@@ -173,9 +176,7 @@ def test_handing_a_stock_broker_replaces_its_retries_in_place_and_keeps_their_se
     retries.max_retries = 5
     Gello(broker=broker)
     after = [type(middleware) for middleware in broker.middleware]
-    assert [kind for kind in after if kind not in (KeepFailedJobs, WarnOfPriorities)] == [
-        JobRetries if kind is Retries else kind for kind in before
-    ]
+    assert [kind for kind in after if kind not in ADDED] == [JobRetries if kind is Retries else kind for kind in before]
     (ours,) = [m for m in broker.middleware if isinstance(m, JobRetries)]
     assert ours.max_retries == 5
     assert after.index(JobRetries) > after.index(KeepFailedJobs)
@@ -343,7 +344,13 @@ def test_on_a_stock_broker_a_worker_tells_what_it_has_done_and_what_it_does() ->
             raise Release("10ms")
 
     released = [False, True]
-    gello = Gello(broker=StubBroker(), jobs=[work])
+    broker = StubBroker()
+
+    @dramatiq.actor(broker=broker)
+    def skip() -> None:
+        raise SkipMessage
+
+    gello = Gello(broker=broker, jobs=[work])
     for n in range(4):
         gello.queue.push(work, n)
     worker = gello.worker(concurrency=2)
@@ -356,7 +363,10 @@ def test_on_a_stock_broker_a_worker_tells_what_it_has_done_and_what_it_does() ->
     assert (job.name, job.payload, job.attempt) == ("work", {"n": 0}, 1)
     let_go.set()
     wait_for(lambda: worker.status().processed == 5)
-    assert (worker.status().failed, worker.status().current_jobs) == (1, ())
+    skip.send()
+    broker.join("default", fail_fast=False)
+    wait_for(lambda: worker.status().current_jobs == ())
+    assert (worker.status().processed, worker.status().failed) == (5, 1)
     worker.stop()
     assert (worker.status().processed, worker.status().failed, worker.status().state) == (5, 1, "stopped")
     assert not any(isinstance(middleware, Counts) for middleware in gello.broker.middleware)

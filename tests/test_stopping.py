@@ -12,6 +12,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.brokers.stub import StubBroker
 
 from gello_dramatiq import Gello, coordinator, current_job, queueable
 from gello_dramatiq.broker import GelloBroker
@@ -65,16 +66,18 @@ def test_a_second_worker_of_an_app_in_one_process_is_refused_and_the_first_goes_
         ran.append(n)
 
     gello = Gello("memory://", jobs=[work])
-    first, second = gello.worker(), gello.worker()
+    first, second = gello.worker(tries=7), gello.worker(tries=9)
     first.start()
     with pytest.raises(WorkerRunning, match="has a worker in this process already"):
         second.start()
     gello.queue.push(work, 1)
     wait_for(lambda: ran == [1])
+    assert gello.queue.push(work, 1).max_attempts == 7
+    wait_for(lambda: ran == [1, 1])
     first.stop()
     second.start()
     gello.queue.push(work, 2)
-    wait_for(lambda: ran == [1, 2])
+    wait_for(lambda: ran == [1, 1, 2])
     second.stop()
 
 
@@ -330,20 +333,23 @@ def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(
     gello.close()
 
 
-def test_flags_of_a_worker_hold_for_jobs_that_its_app_comes_to_know_later() -> None:
+@pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
+def test_flags_of_a_worker_hold_for_jobs_that_its_app_comes_to_know_later(stock: bool) -> None:
     seen: list[int | None] = []
 
     @queueable
     def later() -> None:
         seen.append(current_job().max_attempts)
 
-    gello = Gello("memory://")
+    gello = Gello(broker=StubBroker()) if stock else Gello("memory://")
     worker = gello.worker(tries=7)
+    worker.worker_timeout = 50
     worker.start()
-    gello.queue.push(later)
+    assert gello.queue.push(later).max_attempts == 7
     wait_for(lambda: bool(seen))
     worker.stop()
     assert seen == [7]
+    assert gello.queue.push(later).max_attempts == 3
 
 
 def test_missing_tables_end_the_worker_in_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
