@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
@@ -26,6 +24,7 @@ from .durations import Duration, duration
 from .errors import InvalidSetting, Unsupported
 from .job import Job
 from .lanes import Lane, OneLane, WorkQueue
+from .signals import stopped_by_signals
 from .stock import Counts
 
 log = logging.getLogger("gello.worker")
@@ -149,7 +148,7 @@ class Worker(dramatiq.Worker):
         1 if a worker thread died.
         """
         self._stop_asked.clear()
-        with self._signals():
+        with stopped_by_signals(self._stop_asked.set):
             self.start()
             while not self._stop_asked.wait(0.05) and not self._is_over() and self._whole():
                 pass
@@ -280,29 +279,6 @@ class Worker(dramatiq.Worker):
     def _job(self, message: Any) -> Job:
         actor = self.broker.actors.get(message.actor_name)
         return actor.job_of(message) if isinstance(actor, JobActor) else envelope.job(message, None, 1)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        signalled = False
-
-        def stop(number: int, frame: Any) -> None:
-            nonlocal signalled
-            if signalled:
-                log.warning("A second signal: what runs is given up and runs again elsewhere.")
-                os._exit(128 + number)
-            signalled = True
-            self._stop_asked.set()
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def resident_memory() -> int:
