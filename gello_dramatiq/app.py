@@ -76,7 +76,7 @@ class Gello:
         self._limits = self._settings_limits()
         self._install_middleware()
         self.failed = FailedJobs(self._store, self._push_again, self._requeue_in_one())
-        for module in (*self.settings.modules, *modules):
+        for module in (*self.settings.modules, *([modules] if isinstance(modules, str) else modules)):
             self.jobs.collect(module)
         for job in jobs:
             self.jobs.register(job)

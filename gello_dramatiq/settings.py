@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -18,6 +19,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from .definition import queue_name
+from .durations import duration
 from .errors import InvalidSetting
 from .payload import explain
 
@@ -31,10 +34,20 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _above_zero(length: timedelta) -> timedelta:
+    if not length:
+        raise ValueError("give a duration above zero")
+    return length
+
+
+Length = Annotated[timedelta, BeforeValidator(duration)]
+LengthAboveZero = Annotated[Length, AfterValidator(_above_zero)]
+
+
 class Settings(BaseSettings):
     """Everything that can be set from outside. Each field's environment variable stands beside it.
 
-    Durations are seconds, or a text such as "30s", "5m", "1h30m".
+    Durations are timedeltas, seconds, or a text such as "30s", "5m", "1h30m".
     """
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
@@ -42,12 +55,12 @@ class Settings(BaseSettings):
     driver: Literal["database", "memory", "sync", "redis"] | None = Field(None, validation_alias="QUEUE_DRIVER")
     url: str | None = Field(None, validation_alias="QUEUE_URL")
     database: str | None = Field(None, validation_alias="DATABASE_URL")
-    default_queue: str = Field("default", validation_alias="QUEUE_DEFAULT")
+    default_queue: Annotated[str, AfterValidator(queue_name)] = Field("default", validation_alias="QUEUE_DEFAULT")
     max_tries: int = Field(3, ge=1, validation_alias="QUEUE_MAX_TRIES")
-    timeout: str = Field("60", validation_alias="QUEUE_TIMEOUT")
-    retry_after: str = Field("60", validation_alias="QUEUE_RETRY_AFTER")
+    timeout: LengthAboveZero = Field(timedelta(seconds=60), validation_alias="QUEUE_TIMEOUT")
+    retry_after: Length = Field(timedelta(seconds=60), validation_alias="QUEUE_RETRY_AFTER")
     max_payload: int = Field(1024 * 1024, ge=1, validation_alias="QUEUE_MAX_PAYLOAD")
-    lease: str = Field("10s", validation_alias="QUEUE_LEASE")
+    lease: LengthAboveZero = Field(timedelta(seconds=10), validation_alias="QUEUE_LEASE")
     table_prefix: str = Field("", validation_alias="QUEUE_TABLE_PREFIX")
     table_schema: str | None = Field(None, validation_alias="QUEUE_TABLE_SCHEMA")
     sqlite_synchronous: Literal["NORMAL", "FULL"] = Field("NORMAL", validation_alias="QUEUE_SQLITE_SYNCHRONOUS")
@@ -113,7 +126,8 @@ def read_settings(**arguments: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in arguments.items() if value is not None})
     except ValidationError as error:
-        raise InvalidSetting(f"Settings: {explain(error)}") from error
+        # Pydantic sets this before the words of a validator of ours.
+        raise InvalidSetting(f"Settings: {explain(error).replace('Value error, ', '')}") from error
 
 
 def _file(name: str) -> dict[str, Any]:

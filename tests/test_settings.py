@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from gello_dramatiq import Gello
 from gello_dramatiq.brokers.memory import MemoryBroker
 from gello_dramatiq.brokers.sync import SyncBroker
-from gello_dramatiq.errors import InvalidSetting, Unsupported
+from gello_dramatiq.errors import ImportFailed, InvalidSetting, Unsupported
 from gello_dramatiq.settings import Settings, read_settings
 
 
@@ -25,8 +26,8 @@ def test_the_default_is_an_sqlite_file_beside_the_program() -> None:
     assert (settings.default_queue, settings.max_tries, settings.timeout, settings.retry_after) == (
         "default",
         3,
-        "60",
-        "60",
+        timedelta(minutes=1),
+        timedelta(minutes=1),
     )
 
 
@@ -60,14 +61,14 @@ def test_the_variables_of_the_request_say_where_jobs_and_memory_go(
     ("variable", "value", "field", "read"),
     [
         ("QUEUE_DEFAULT", "main", "default_queue", "main"),
-        ("QUEUE_RETRY_AFTER", "90", "retry_after", "90"),
+        ("QUEUE_RETRY_AFTER", "90", "retry_after", timedelta(seconds=90)),
         ("QUEUE_MAX_TRIES", "5", "max_tries", 5),
-        ("QUEUE_TIMEOUT", "2m", "timeout", "2m"),
+        ("QUEUE_TIMEOUT", "2m", "timeout", timedelta(minutes=2)),
         ("QUEUE_METRICS_PORT", "1", "metrics_port", 1),
         ("QUEUE_HEALTH_PORT", "2", "health_port", 2),
         ("QUEUE_PREFIX", "acme:", "prefix", "acme:"),
         ("QUEUE_MAX_PAYLOAD", "10", "max_payload", 10),
-        ("QUEUE_LEASE", "3s", "lease", "3s"),
+        ("QUEUE_LEASE", "3s", "lease", timedelta(seconds=3)),
         ("QUEUE_TABLE_PREFIX", "acme_", "table_prefix", "acme_"),
         ("QUEUE_SQLITE_SYNCHRONOUS", "FULL", "sqlite_synchronous", "FULL"),
     ],
@@ -92,9 +93,9 @@ def test_arguments_stand_above_the_environment_above_gello_toml_above_pyproject_
     assert (settings.default_queue, settings.max_tries, settings.timeout, settings.retry_after, settings.lease) == (
         "argument",
         9,
-        "8s",
-        "7s",
-        "10s",
+        timedelta(seconds=8),
+        timedelta(seconds=7),
+        timedelta(seconds=10),
     )
 
 
@@ -111,6 +112,11 @@ def test_an_argument_that_is_none_is_as_if_it_were_not_given(monkeypatch: pytest
         ({"QUEUE_MAX_TRIES": "many"}, "QUEUE_MAX_TRIES"),
         ({"REDIS_PORT": "70000"}, "REDIS_PORT"),
         ({"QUEUE_SQLITE_SYNCHRONOUS": "OFF"}, "QUEUE_SQLITE_SYNCHRONOUS"),
+        ({"QUEUE_TIMEOUT": "soon"}, "QUEUE_TIMEOUT': 'soon' is no duration"),
+        ({"QUEUE_LEASE": "soon"}, "QUEUE_LEASE': 'soon' is no duration"),
+        ({"QUEUE_LEASE": "0"}, "QUEUE_LEASE': give a duration above zero"),
+        ({"QUEUE_LEASE": "-1"}, "QUEUE_LEASE': '-1' is negative"),
+        ({"QUEUE_DEFAULT": "9 lives"}, "QUEUE_DEFAULT': '9 lives' is no queue name"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
@@ -122,10 +128,15 @@ def test_a_setting_that_cannot_be_used_is_named(
         read_settings()
 
 
-def test_a_duration_that_cannot_be_read_is_named_when_the_app_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUEUE_TIMEOUT", "soon")
-    with pytest.raises(Exception, match=r"timeout.*'soon' is no duration"):
-        Gello("memory://")
+@pytest.mark.parametrize("given", [90, 90.0, "90s", "1m30s", timedelta(seconds=90)])
+@pytest.mark.parametrize("name", ["timeout", "retry_after", "lease"])
+def test_a_duration_may_be_a_timedelta_a_number_or_a_text(name: str, given: Any) -> None:
+    assert getattr(Gello("memory://", **{name: given}).settings, name) == timedelta(seconds=90)
+
+
+def test_a_duration_of_a_file_may_be_a_number(tmp_path: Path) -> None:
+    (tmp_path / "gello.toml").write_text("lease = 5\n")
+    assert read_settings().lease == timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("name", ["gello.toml", "pyproject.toml"])
@@ -175,6 +186,11 @@ def test_modules_can_be_named_in_a_variable(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("QUEUE_DRIVER", "memory")
     monkeypatch.setenv("QUEUE_MODULES", "settings_test_jobs")
     assert Gello().jobs.names() == ["found"]
+
+
+def test_a_single_text_is_one_module() -> None:
+    with pytest.raises(ImportFailed, match="There is no module 'boom'"):
+        Gello("memory://", modules="boom")
 
 
 def test_every_field_has_its_own_variable() -> None:

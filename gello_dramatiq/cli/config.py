@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..masking import mask
@@ -78,23 +79,33 @@ class _Origins:
         self._said: list[tuple[str, Mapping[str, Any]]] = [
             (name, source()) for name, source in zip(names, sources, strict=True)
         ]
-        self._aliases = {name: str(field.validation_alias) for name, field in settings.model_fields.items()}
+        self._settings = settings
 
     def of(self, name: str, value: Any, default: Any) -> str:
         """Where a setting's value came from."""
         for source, said in self._said:
-            for key in (self._aliases[name], name):
+            for key in (str(self._settings.model_fields[name].validation_alias), name):
                 if key in said:
-                    return source if _same(said[key], value) else "argument"
+                    return source if self._is(name, said[key], value) else "argument"
         return "default" if value == default else "argument"
 
+    def _is(self, name: str, said: Any, value: Any) -> bool:
+        """Whether a setting has this value by what a source says: "30s" and 30 are one."""
+        from pydantic import ValidationError
 
-def _same(said: Any, value: Any) -> bool:
-    """Whether a source's value is the one in use: what it says is text, or written as the setting takes it."""
-    return said == value or isinstance(value, list) or str(said) == str(value)
+        read = self._settings.model_construct()
+        try:
+            self._settings.__pydantic_validator__.validate_assignment(read, name, said)
+        except ValidationError:
+            return False
+        return bool(getattr(read, name) == value)
 
 
 def _shown(value: Any) -> str:
+    from ..durations import spell
+
+    if isinstance(value, timedelta):
+        return spell(value)
     if value is None:
         return "—"
     return (", ".join(value) if isinstance(value, list) else str(value)) or "—"

@@ -124,6 +124,16 @@ def _wrong_usage(error: Any) -> int:
         typer.echo(error.format_message(), err=True)
         return USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "gello"
-    said = error.format_message().replace("Value error, ", "").rstrip(".")
+    said = _variable(error) + error.format_message().replace("Value error, ", "").rstrip(".")
     complain(f"{said}{'' if said.endswith('?') else '.'} See `{path} --help`.")
     return USAGE
+
+
+def _variable(error: Any) -> str:
+    """The environment variable whose value is wrong, as the beginning of a sentence; nothing if it was a flag's."""
+    context: Any = getattr(error, "ctx", None)
+    option: Any = getattr(error, "param", None)
+    source = context.get_parameter_source(option.name) if context and option else None
+    if source is None or source.name != "ENVIRONMENT":
+        return ""
+    return f"{option.envvar or f'{context.auto_envvar_prefix}_{option.name.upper()}'}: "

@@ -66,6 +66,23 @@ def test_a_flag_may_come_from_the_environment(
     assert json.loads(gello("jobs").out)[0]["name"] == "ProcessReport"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "command"),
+    [
+        ("GELLO_WORK_CONCURRENCY", "abc", "work"),
+        ("GELLO_JOBS_JSON", "perhaps", "jobs"),
+        ("GELLO_FAILED_REASON", "bad", "failed"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named(
+    gello: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, command: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    ended = gello(command)
+    assert ended.code == 2
+    assert ended.err.startswith(f"gello: {variable}: Invalid value for '--")
+
+
 def test_reasons_on_the_command_line_are_those_of_failed_jobs() -> None:
     assert set(ReasonName.__args__) == {reason.value for reason in Reason}
 

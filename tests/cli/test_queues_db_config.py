@@ -137,11 +137,20 @@ def test_config_tells_where_each_setting_came_from(gello: Run, monkeypatch: pyte
     monkeypatch.setenv("QUEUE_DEFAULT", "env")
     found = config(gello)
     assert found["default_queue"] == ("env", "environment")
-    assert found["timeout"] == ("7s", "gello.toml")
-    assert found["lease"] == ("20s", "pyproject.toml")
+    assert found["timeout"] == (7.0, "gello.toml")
+    assert found["lease"] == (20.0, "pyproject.toml")
     assert found["url"] == ("sqlite:///gello.db", "argument")
     assert found["max_tries"] == (3, "default")
     assert "QUEUE_DEFAULT" in gello("config").out
+
+
+@pytest.mark.parametrize(("given", "origin"), [("30", "gello.toml"), ("'1m'", "argument")])
+def test_a_duration_is_the_same_however_it_is_written(gello: Run, project: Project, given: str, origin: str) -> None:
+    path = project.folder / f"{project.app}.py"
+    path.write_text(path.read_text().replace('gello.db")', 'gello.db", timeout="30s")'))
+    Path("gello.toml").write_text(f"timeout = {given}\n")
+    assert config(gello)["timeout"] == (30.0, origin)
+    assert re.search(f"timeout +30s +{origin}", gello("config").out)
 
 
 def test_config_hides_every_password(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:
