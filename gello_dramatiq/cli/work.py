@@ -111,15 +111,16 @@ def _options(
 
 
 def _check(gello: Gello) -> None:
-    """See that every database can be written, before a worker is told to wait for one that can't.
+    """See that every database can be written and has all tables, before a worker is told to wait for one that can't.
 
     Raises:
       DatabaseUnavailable: One can't; the message says why and what to do.
     """
     if gello.database is not None:
         for database in databases(gello):
-            with database.write():
-                pass
+            with database.write() as connection:
+                for table in database.tables.metadata.sorted_tables:
+                    connection.execute(table.select().limit(0))
 
 
 def _run(gello: Gello, options: WorkerOptions, *, watched: bool = False) -> int:

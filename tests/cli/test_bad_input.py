@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from gello_dramatiq.database.engine import Database
+from gello_dramatiq.database.migrations import Migrator
+
 from .conftest import Ended, Project
 
 PUSH = ("push", "send_welcome_email")
@@ -39,6 +42,15 @@ def newer_database(folder: Path) -> None:
     connection = sqlite3.connect(folder / "gello.db")
     connection.execute("UPDATE queue_migrations SET version = 99")
     connection.commit()
+    connection.close()
+
+
+def half_a_database(folder: Path) -> None:
+    """What claims read is gone, what a worker writes at its start isn't."""
+    Migrator(database := Database(f"sqlite:///{folder}/gello.db")).install()
+    database.close()
+    connection = sqlite3.connect(folder / "gello.db")
+    connection.execute("DROP TABLE queue_jobs")
     connection.close()
 
 
@@ -106,6 +118,7 @@ WORLD: dict[str, tuple[tuple[str, ...], int, str, Callable[[Path], Any] | None, 
     "no database": (("status",), 4, "is a file, but no SQLite database", broken_database, {}),
     "no database to work": (("work",), 4, "is a file, but no SQLite database", broken_database, {}),
     "missing tables": (("status",), 4, "has no Gello tables", emptied_database, {}),
+    "missing tables to work": (("work", "--queue=x"), 4, "has no Gello tables", half_a_database, {}),
     "newer tables": (("status",), 4, "upgrade Gello", newer_database, {}),
     "read-only file": (("work", "{jobs}"), 4, "read-only", read_only_database, READ_ONLY),
     "read-only file, processes": (("work", "{jobs}", "--processes=2"), 4, "read-only", read_only_database, READ_ONLY),
