@@ -56,13 +56,16 @@ def status(app: App = None, json: Json = False) -> None:
 
 
 @db.command()
-def sql(app: App = None) -> None:
+def sql(app: App = None, json: Json = False) -> None:
     """Print the statements that create the tables."""
     from ..database.migrations import Migrator
 
     with opened(app) as gello:
-        for database in databases(gello):
-            typer.echo(Migrator(database).sql())
+        statements = {_shown(database): Migrator(database).sql() for database in databases(gello)}
+    if json:
+        emit([{"database": name, "sql": text} for name, text in statements.items()])
+    else:
+        typer.echo("\n".join(statements.values()))
 
 
 def databases(gello: Gello) -> list[Database]:

@@ -72,7 +72,7 @@ def described(job: FailedJob) -> dict[str, Any]:
         "reason": job.reason,
         "exception": job.exception,
         "failed_at": job.failed_at,
-        "attempts": job.attempts,
+        "attempts": [{**attempt, "started_at": _began(attempt)} for attempt in job.attempts],
         "payload": job.payload,
         "options": job.options,
     }
@@ -111,8 +111,11 @@ def show_one(job: FailedJob, *, as_json: bool) -> None:
 
 
 def _attempt(attempt: Mapping[str, Any]) -> list[str]:
-    began = clock(datetime.fromtimestamp(attempt["started_at"] / 1000, UTC))
-    return [f"{attempt['attempt']:>3}", f"{began}  {attempt['seconds']:6.3f}s", attempt["error"]]
+    return [f"{attempt['attempt']:>3}", f"{clock(_began(attempt))}  {attempt['seconds']:6.3f}s", attempt["error"]]
+
+
+def _began(attempt: Mapping[str, Any]) -> datetime:
+    return datetime.fromtimestamp(attempt["started_at"] / 1000, UTC)
 
 
 def _line(job: FailedJob) -> list[RenderableType]:

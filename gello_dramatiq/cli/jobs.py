@@ -19,7 +19,7 @@ def jobs(modules: Modules = None, app: App = None, json: Json = False) -> None:
     with opened(app, modules or [], needs_jobs=True) as gello:
         described = [_described(definition, gello.broker) for definition in gello.jobs.list()]
     if json:
-        emit(described)
+        emit([{**job, "backoff": _numbers(job["backoff"])} for job in described])
         return
     table(
         ["Job", "Queue", "Priority", "Attempts", "Timeout", "Backoff", "Payload"],
@@ -38,7 +38,7 @@ def _described(definition: Definition, broker: Any) -> dict[str, Any]:
         "priority": actor.resolved.priority,
         "max_attempts": limits.max_attempts,
         "timeout": limits.timeout,
-        "backoff": spelled(limits.backoff),
+        "backoff": limits.backoff,
         "async": definition.is_async,
         "source": f"{definition.source.__module__}.{definition.source.__qualname__}",
         "payload": definition.schema.json_schema(),
@@ -51,7 +51,7 @@ def _row(job: dict[str, Any]) -> list[str]:
     attempts = job["max_attempts"]
     fields = ("\n" if console().is_terminal else ", ").join(fields_of(job["payload"]))
     limits = [str(job["priority"]), "no end" if attempts is None else str(attempts), spell(job["timeout"])]
-    return [job["name"], job["queue"], *limits, job["backoff"], fields or "—"]
+    return [job["name"], job["queue"], *limits, spelled(job["backoff"]), fields or "—"]
 
 
 def fields_of(schema: dict[str, Any]) -> Iterable[str]:
@@ -62,6 +62,14 @@ def fields_of(schema: dict[str, Any]) -> Iterable[str]:
         types = json_types(field, schema.get("$defs", {}))
         said = field.get("format") or ("any" if types == JSON_TYPES else " or ".join(sorted(types)))
         yield f"{name}{'' if name in schema.get('required', ()) else '?'}: {said}"
+
+
+def _numbers(backoff: Backoff) -> dict[str, Any]:
+    """A backoff for programs: its kind, and its waits in seconds where it has any of its own."""
+    from ..backoff import Constant, Exponential, Steps
+
+    own = isinstance(backoff, Constant | Steps | Exponential)
+    return {"kind": type(backoff).__name__.lower(), **vars(backoff)} if own else {"kind": "own"}
 
 
 def spelled(backoff: Backoff) -> str:

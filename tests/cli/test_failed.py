@@ -51,6 +51,8 @@ def test_one_failed_job_is_shown_whole(gello: Run, failed_id: str) -> None:
     assert data["payload"] == {"user_id": 13, "email": "a@b.c"}
     assert [attempt["attempt"] for attempt in data["attempts"]] == [1, 2]
     assert "ConnectionRefusedError" in data["traceback"]
+    began = [datetime.fromisoformat(attempt["started_at"]) for attempt in data["attempts"]]
+    assert began[0] <= began[1] <= datetime.fromisoformat(data["failed_at"]) <= datetime.now(UTC)
 
 
 def test_an_unknown_id_is_said_in_one_line(gello: Run, failed_id: str) -> None:

@@ -22,7 +22,9 @@ Run = Callable[..., Ended]
 def test_jobs_are_listed_with_their_limits(gello: Run) -> None:
     listed = json.loads(gello("jobs", "--json").out)
     report, mail = listed
-    assert report["backoff"] == "1s × 2ⁿ ≤ 5m"
+    assert report["backoff"] == {"kind": "exponential", "first": 1.0, "factor": 2, "max": 300.0, "jitter": True}
+    assert mail["backoff"] == {"kind": "constant", "wait": 0.0}
+    assert "1s × 2ⁿ ≤ 5m" in gello("jobs").out
     assert (mail["queue"], mail["priority"], mail["max_attempts"], mail["timeout"]) == ("emails", 2, 2, 30.0)
     assert mail["payload"]["required"] == ["user_id", "email"]
     assert "user_id: integer, email: email, name?: string, tags?: array or null" in gello("jobs").out
@@ -112,6 +114,9 @@ def test_tables_are_installed_once(gello: Run) -> None:
 
 def test_the_statements_of_db_sql_make_the_tables(gello: Run) -> None:
     statements = gello("db", "sql").out
+    assert json.loads(gello("db", "sql", "--json").out) == [
+        {"database": "sqlite:///gello.db", "sql": statements.removesuffix("\n")}
+    ]
     connection = sqlite3.connect("gello.db")
     connection.executescript(statements)
     connection.close()
