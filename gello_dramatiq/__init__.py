@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from .app import Gello as Gello
     from .broker import GelloBroker as GelloBroker
     from .current import current_job as current_job
-    from .declare import Queueable as Queueable
-    from .declare import QueueableFunction as QueueableFunction
-    from .declare import queueable as queueable
     from .definition import Definition as Definition
     from .definition import PendingJob as PendingJob
     from .errors import GelloError as GelloError
@@ -27,6 +24,9 @@ if TYPE_CHECKING:
     from .failed_jobs.record import FailedJob as FailedJob
     from .job import Job as Job
     from .job import JobPriority as JobPriority
+    from .job_class import Queueable as Queueable
+    from .job_function import QueueableFunction as QueueableFunction
+    from .job_function import queueable as queueable
     from .outcome import Fail as Fail
     from .outcome import Release as Release
     from .outcome import Retry as Retry
@@ -53,8 +53,8 @@ _HOMES = {
     "JobTimeout": "errors",
     "PendingJob": "definition",
     "Queue": "queue",
-    "Queueable": "declare",
-    "QueueableFunction": "declare",
+    "Queueable": "job_class",
+    "QueueableFunction": "job_function",
     "Registry": "registry",
     "Release": "outcome",
     "Retry": "outcome",
@@ -62,7 +62,7 @@ _HOMES = {
     "WorkerOptions": "worker",
     "WorkerStatus": "worker",
     "current_job": "current",
-    "queueable": "declare",
+    "queueable": "job_function",
 }
 _MODULES = ("backoff", "errors")
 

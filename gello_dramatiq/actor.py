@@ -18,11 +18,12 @@ from . import current, envelope
 from .broker import GelloBroker
 from .claim import Claim
 from .deadline import Watchdog
-from .definition import DEFAULTS, Definition, Options
+from .definition import Definition
 from .errors import InvalidPayload, JobCrashed, JobExpired, JobUnloadable, Unsupported
 from .handler import refuse_unrun
 from .job import Job
 from .loop import LoopThread
+from .options import DEFAULTS, Options
 from .outcome import Limits
 from .pipeline import compose
 

@@ -15,7 +15,7 @@ from .broker import GelloBroker
 from .brokers.memory import MemoryBroker
 from .brokers.sync import SyncBroker
 from .deadline import Watchdog
-from .definition import Definition, Options, read_options
+from .definition import Definition
 from .errors import InvalidSetting, Unsupported
 from .failed_jobs.failed_jobs import FailedJobs
 from .failed_jobs.keep import KeepFailedJobs
@@ -24,6 +24,7 @@ from .failed_jobs.record import FailedJob, FailedJobStore, record
 from .feed import FeedWorkers
 from .limits import WorkerLimits
 from .loop import LoopThread
+from .options import Options, read_options
 from .queue import Queue
 from .registry import Registry
 from .retries import JobRetries

@@ -20,9 +20,9 @@ from dramatiq.middleware import (
 
 from . import envelope
 from .claim import Claim
-from .definition import queue_name as check_queue_name
 from .errors import Unsupported
 from .forks import forget_in_children
+from .options import queue_name as check_queue_name
 
 if TYPE_CHECKING:
     from .coordinator import Coordinator

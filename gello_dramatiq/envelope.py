@@ -17,8 +17,9 @@ from typing import Any
 
 from dramatiq import Actor, Message
 
-from .definition import Options, PendingJob
+from .definition import PendingJob
 from .job import Job, new_job_id
+from .options import Options
 from .outcome import Progress
 
 OPTION = "gello"

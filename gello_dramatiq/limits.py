@@ -8,7 +8,7 @@ from dramatiq import Actor, Broker, Middleware
 from dramatiq.worker import Worker as AnyWorker
 
 from .actor import JobActor
-from .definition import Options
+from .options import Options
 from .worker import Worker
 
 

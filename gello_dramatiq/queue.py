@@ -11,12 +11,14 @@ from dramatiq import Broker, Message
 from . import envelope
 from .actor import JobActor
 from .broker import Delayed, GelloBroker, State
-from .declare import Queueable, QueueableFunction, definition_of
-from .definition import Definition, PendingJob, queue_name
+from .definition import Definition, PendingJob, definition_of
 from .durations import Delay
 from .durations import delay as read_delay
 from .errors import PayloadTooLarge, Unsupported
 from .job import Job
+from .job_class import Queueable
+from .job_function import QueueableFunction
+from .options import queue_name
 
 P = ParamSpec("P")
 Pushable = PendingJob | Queueable

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from .declare import Queueable, QueueableFunction, definition_of
-from .definition import Definition, PendingJob
+from .definition import Definition, PendingJob, definition_of
 from .errors import DuplicateJob, GelloError, ImportFailed, InvalidDefinition, UnknownJob
+from .job_class import Queueable
+from .job_function import QueueableFunction
 
 
 class Registry:

@@ -14,9 +14,9 @@ from . import envelope
 from .actor import JobActor, Runner, age
 from .backoff import Constant
 from .claim import Claim
-from .definition import DEFAULT_RETRY_AFTER
 from .durations import spell
 from .errors import JobEnded
+from .options import DEFAULT_RETRY_AFTER
 from .outcome import DONE, Kind, Limits, Outcome, Progress, Reason, decide, describe
 
 log = logging.getLogger("gello.jobs")

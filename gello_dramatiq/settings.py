@@ -19,9 +19,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from .definition import queue_name
 from .durations import duration
 from .errors import InvalidSetting
+from .options import queue_name
 from .payload import explain
 
 DEFAULT_URL = "sqlite:///gello.db"

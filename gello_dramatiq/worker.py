@@ -19,11 +19,11 @@ from .actor import JobActor
 from .backoff import AnyBackoff
 from .broker import GelloBroker
 from .coordinator import Coordinator
-from .definition import Options, queue_name, read_options
 from .durations import Duration, duration
 from .errors import InvalidSetting, Unsupported
 from .job import Job
 from .lanes import Lane, OneLane, WorkQueue
+from .options import Options, queue_name, read_options
 from .signals import stopped_by_signals
 from .stock import Counts
 

@@ -6,7 +6,8 @@ import time
 from typing import ClassVar
 
 from ..current import current_job
-from ..declare import Queueable, queueable
+from ..job_class import Queueable
+from ..job_function import queueable
 
 
 @queueable(queue="emails", priority=2)

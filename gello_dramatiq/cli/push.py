@@ -39,8 +39,8 @@ def push(
     The payload is checked against the job's schema; what is wrong with it is said here, and nothing is pushed. A value
     is text where the field takes text, and JSON elsewhere: tags='["a","b"]'.
     """
-    from ..definition import queue_name
     from ..durations import duration
+    from ..options import queue_name
     from .words import pending
 
     wait, queue = read("--delay", duration, delay), read("--queue", queue_name, queue)

@@ -40,7 +40,7 @@ def clear(
     json: Json = False,
 ) -> None:
     """Drop the jobs that wait in a queue; running and failed ones stay."""
-    from ..definition import queue_name
+    from ..options import queue_name
 
     read("QUEUE", queue_name, queue)
     with opened(app) as gello:

@@ -94,8 +94,8 @@ def _options(
     **others: Any,
 ) -> WorkerOptions:
     from ..backoff import as_backoff
-    from ..definition import queue_name
     from ..durations import duration
+    from ..options import queue_name
     from ..worker import WorkerOptions
 
     named = [name.strip() for each in queues or () for name in each.split(",") if name.strip()]

@@ -11,9 +11,10 @@ from typing import Any
 from dramatiq import Message
 
 from .. import envelope
-from ..declare import Queueable, definition_of
-from ..definition import Definition, Options, PendingJob
+from ..definition import Definition, PendingJob, definition_of
 from ..durations import spell
+from ..job_class import Queueable
+from ..options import Options
 from ..queue import pend
 
 SHOWN = 20

@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 
 from gello_dramatiq import Queueable, QueueableFunction, backoff, queueable
 from gello_dramatiq.backoff import Constant, Steps
-from gello_dramatiq.declare import definition_of
-from gello_dramatiq.definition import DEFAULTS, Options, PendingJob
+from gello_dramatiq.definition import PendingJob, definition_of
 from gello_dramatiq.errors import GelloError, InvalidDefinition, InvalidDuration, InvalidPayload, InvalidQueueName
+from gello_dramatiq.options import DEFAULTS, Options
 
 MINUTE = timedelta(minutes=1)
 

@@ -87,7 +87,7 @@ def test_importing_the_package_loads_none_of_its_modules() -> None:
     assert [name for name in loaded if name.startswith(("gello_dramatiq.", "dramatiq", "pydantic", "sqlalchemy"))] == []
 
 
-@pytest.mark.parametrize("module", ["declare", "registry", "payload", "outcome", "definition"])
+@pytest.mark.parametrize("module", ["job_function", "job_class", "registry", "payload", "outcome", "definition"])
 def test_the_ground_floor_loads_no_broker_and_no_database(module: str) -> None:
     loaded = imported(f"gello_dramatiq.{module}")["loaded"]
     assert not {"gello_dramatiq.broker", "gello_dramatiq.app", "sqlalchemy", "pydantic_settings"} & set(loaded)
