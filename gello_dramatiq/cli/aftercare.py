@@ -43,10 +43,12 @@ def retry_all(
     _say("retried", number, as_json=json)
 
 
-def forget(ids: Ids, app: App = None, json: Json = False) -> None:
+def forget(ids: Ids, yes: Yes = False, app: App = None, json: Json = False) -> None:
     """Drop failed jobs by their ids."""
     with opened(app) as gello:
-        _each(ids, kept(gello).forget, "forgotten", as_json=json)
+        failed = kept(gello)
+        confirm(f"Drop {counted(len(ids), 'failed job')} for good?", yes=yes)
+        _each(ids, failed.forget, "forgotten", as_json=json)
 
 
 def flush(

@@ -96,7 +96,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         complain(f"{question} There is nobody to ask; say --yes to do it.")
         raise typer.Exit(2)
-    if not typer.confirm(question):
+    if not typer.confirm(question, err=True):  # stdout may be JSON
         complain("nothing was changed.")
         raise typer.Exit(1)
 
