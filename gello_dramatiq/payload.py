@@ -14,6 +14,7 @@ from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator, to_json
 from typing_extensions import TypedDict
 
+from .arrival import certain, changes
 from .errors import InvalidDefinition, InvalidPayload
 from .travel import ON_THE_WAY, holds_floats, needs_text, obstacles, prepared
 
@@ -29,6 +30,9 @@ CONFIG = ConfigDict(
 
 LATER = frozenset({"class-not-fully-defined", "undefined-annotation"})
 """What pydantic says of a type that is defined further down in its module."""
+
+
+ANNOTATE = "annotate the field with the one type that it has, or push what JSON can hold"
 
 
 class Schema:
@@ -108,6 +112,10 @@ class Schema:
             return lambda data: validator.validate_json(json.dumps(data))
         return validator.validate_python
 
+    @cached_property
+    def _certain(self) -> bool:
+        return certain(self.adapter.core_schema)
+
     def json_schema(self) -> dict[str, Any]:
         """The payload's JSON Schema."""
         return self.adapter.json_schema(mode="validation")
@@ -116,16 +124,32 @@ class Schema:
         """Check a payload and turn it into JSON-safe data.
 
         Raises:
-          InvalidPayload: A field is missing, unknown, of the wrong type, or can't be written as JSON.
+          InvalidPayload: A field is missing, unknown, of the wrong type, or wouldn't arrive as it is.
         """
         try:
             checked = self.adapter.validate_python(values) if isinstance(values, Mapping) else values
             dumped: dict[str, Any] = self._write(checked, by_alias=True, round_trip=True, warnings="error")
-            return dumped
         except ValidationError as error:
             raise InvalidPayload(f"{self.name}: {explain(error)}") from error
         except (PydanticSerializationError, ValueError) as error:
             raise InvalidPayload(f"{self.name}: its payload can't be written as JSON: {error}") from error
+        if not self._certain:
+            self._arrive(checked, dumped)
+        return dumped
+
+    def _arrive(self, checked: Any, dumped: Mapping[str, Any]) -> None:
+        """Load it as a worker will, and refuse what JSON would change."""
+        try:
+            arrived = self._load(json.loads(json.dumps(dumped, allow_nan=False)))
+        except ValidationError as error:
+            reason = explain(error)
+            raise InvalidPayload(
+                f"{self.name}: a worker couldn't load it: {reason.rstrip('.')}; {ANNOTATE}."
+            ) from error
+        except ValueError as error:
+            raise InvalidPayload(f"{self.name}: its payload can't be written as JSON: {error}") from error
+        for field, change in changes(checked, arrived):
+            raise InvalidPayload(f"{self.name}: field {field!r} {change}; {ANNOTATE}.")
 
     def load(self, data: Mapping[str, Any]) -> Any:
         """Load a payload that has travelled; fields that the job doesn't know are ignored.

@@ -36,9 +36,21 @@ class Unit(enum.StrEnum):
     FOOT = "ft"
 
 
+class Dated(enum.Enum):
+    FIRST = date(2026, 1, 1)
+
+
+class UserId(int):
+    pass
+
+
 class Address(BaseModel):
     street: str
     number: int | None = None
+
+
+class Office(Address):
+    floor: int
 
 
 class Customer(BaseModel):
@@ -115,6 +127,7 @@ AWARE = st.datetimes(
 SPANS = st.timedeltas(timedelta(days=-100_000), timedelta(days=100_000))
 POINTS = st.builds(Point, st.integers(), FINITE)
 ADDRESSES = st.builds(Address, street=TEXT, number=st.none() | st.integers())
+ODD_NUMBERS = st.integers().map(UserId)
 CUSTOMERS = st.builds(
     Customer, name=TEXT, addresses=st.lists(ADDRESSES, max_size=2), born=st.dates(), photo=st.binary(max_size=20)
 )
@@ -222,3 +235,43 @@ TYPES: list[tuple[str, Any, st.SearchStrategy[Any]]] = [
     ("optional bytes", bytes | None, st.none() | st.binary(max_size=5)),
     ("optional float", float | None, st.none() | FLOATS),
 ]
+
+ANYTHING = st.recursive(
+    JSON | FLOATS | st.dates() | AWARE | st.times() | SPANS | st.uuids() | st.decimals() | st.binary(max_size=9)
+    | st.complex_numbers() | st.sampled_from([*Colour, *Level, *Unit, *Dated]) | POINTS | ADDRESSES | ODD_NUMBERS,
+    lambda inner: st.lists(inner, max_size=2)
+    | st.lists(inner, max_size=2).map(tuple)
+    | st.sets(INTS | st.dates(), max_size=2)
+    | st.dictionaries(INTS | TEXT, inner, max_size=2),
+    max_leaves=3,
+)  # fmt: skip
+WRITTEN = st.dates().map(str) | AWARE.map(datetime.isoformat) | st.uuids().map(str) | st.just("AP8=") | TEXT
+
+CONFUSABLE: list[tuple[str, Any, st.SearchStrategy[Any]]] = [
+    ("any", Any, ANYTHING),
+    ("object", object, ANYTHING),
+    ("bare dict", dict, st.dictionaries(INTS | TEXT, ANYTHING, max_size=2)),
+    ("list of any", list[Any], st.lists(ANYTHING, max_size=2)),
+    ("date or str", date | str, st.dates() | WRITTEN),
+    ("datetime or str", datetime | str, AWARE | WRITTEN),
+    ("bytes or str", bytes | str, st.binary(max_size=9) | WRITTEN),
+    ("uuid or str", UUID | str, st.uuids() | WRITTEN),
+    ("decimal or str", Decimal | str, st.decimals() | INTS.map(str) | TEXT),
+    (
+        "decimal or float",
+        Decimal | float,
+        st.decimals(allow_nan=False, allow_infinity=False) | FLOATS,  # an infinite Decimal is made a float by its check
+    ),
+    ("timedelta or str", timedelta | str, SPANS | st.just("P1D") | TEXT),
+    ("path or str", Path | str, st.just(Path("a")) | TEXT),
+    ("list or set", list[int] | set[int], st.lists(INTS, max_size=2) | st.sets(INTS, max_size=2)),
+    ("int or enum", int | Level, INTS | st.sampled_from(Level) | st.sampled_from([1, 2])),
+    ("enum or str", Unit | str, TEXT | st.sampled_from(Unit) | st.sampled_from(["m", "ft"])),
+    ("dict with int or str keys", dict[int | str, int], st.dictionaries(INTS | TEXT | INTS.map(str), INTS, max_size=2)),
+    ("sequence", Sequence[int], st.lists(INTS, max_size=2) | st.lists(INTS, max_size=2).map(tuple)),
+    ("enum of dates", Dated, st.sampled_from(Dated)),
+    ("any moment", datetime, st.datetimes(timezones=st.timezones())),
+    ("any time", time, st.times(timezones=st.timezones())),
+    ("model", Address, ADDRESSES | st.builds(Office, street=TEXT, floor=INTS)),
+]
+"""Types of which some values can't make the way through JSON: those are refused at the push."""
