@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .loading import opened
-from .output import ago, clock, console, counted, emit, facts, table
+from .output import ago, clock, console, counted, emit, facts, table, visible
 from .parameters import App, Before, Containing, ForReason, Json, OfName, OfQueue, Since
 from .wanted import kept, wanted
 
@@ -90,7 +90,7 @@ def show_one(job: FailedJob, *, as_json: bool) -> None:
     payload = shown_payload(job) if job.payload is None else json.dumps(job.payload, indent=2, ensure_ascii=False)
     said = {name: value for name, value in job.options.items() if value}
     out = console()
-    out.print(Text(job.name or "(no name)", style="bold"))
+    out.print(Text(visible(job.name) or "(no name)", style="bold"))
     facts(
         [
             ("id", job.id),
@@ -107,7 +107,7 @@ def show_one(job: FailedJob, *, as_json: bool) -> None:
         facts(_attempt(attempt) for attempt in job.attempts)
     if job.traceback:
         # As it is, also where it is wider than the terminal: people copy it.
-        out.print(Text(f"\n{job.traceback.rstrip()}"), soft_wrap=True)
+        out.print(Text(f"\n{visible(job.traceback).rstrip()}"), soft_wrap=True)
 
 
 def _attempt(attempt: Mapping[str, Any]) -> list[str]:
@@ -127,6 +127,6 @@ def _lines(job: FailedJob) -> list[RenderableType]:
     from rich.text import Text
 
     tries = counted(len(job.attempts), "attempt")
-    what = Text(" ".join(job.exception.split()), no_wrap=True, overflow="ellipsis")
+    what = Text(visible(" ".join(job.exception.split())), no_wrap=True, overflow="ellipsis")
     what.append(f"\n{job.reason.value} · {tries} · {ago(job.failed_at)}", style="dim")
-    return [Text.assemble((job.name or "(no name)", "bold"), "\n", (job.id, "dim")), job.queue, what]
+    return [Text.assemble((visible(job.name) or "(no name)", "bold"), "\n", (job.id, "dim")), job.queue, what]

@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from .output import console, is_unicode, visible
+
 if TYPE_CHECKING:
     from ..app import Gello
 
@@ -27,7 +29,7 @@ def configure(gello: Gello, level: Level, *, as_json: bool) -> None:
         handler = Terminal()
     else:
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+        handler.setFormatter(Lines("%(asctime)s %(process)d %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -37,6 +39,13 @@ def configure(gello: Gello, level: Level, *, as_json: bool) -> None:
         # At each failure Dramatiq writes a traceback, in Gello's jobs before it is known what comes of it. The job's
         # own line says what went wrong, and the traceback is kept with the failed job.
         logging.getLogger("dramatiq.worker.WorkerThread").addFilter(lambda record: not _told(gello, record))
+
+
+class Lines(logging.Formatter):
+    """Plain text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class JsonLines(logging.Formatter):
@@ -52,7 +61,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line | getattr(record, "gello", {}), ensure_ascii=False, default=str)
+        return json.dumps(line | getattr(record, "gello", {}), ensure_ascii=not is_unicode(), default=str)
 
 
 class Terminal(logging.Handler):
@@ -60,16 +69,14 @@ class Terminal(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        from .output import console
-
         self._console = console()
-        self._plain = logging.Formatter()
+        self._plain = Lines()
 
     def emit(self, record: logging.LogRecord) -> None:
         from rich.text import Text
 
         try:
-            text = Text(record.getMessage(), style=STYLES.get(record.levelno, ""))
+            text = Text(visible(record.getMessage()), style=STYLES.get(record.levelno, ""))
             text.highlight_regex(JOB_ID, "dim")
             text.highlight_regex(r"\bdone\b", "green")
             if record.exc_info:

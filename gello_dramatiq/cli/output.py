@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,9 +18,23 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: control characters but tab and newline, and changes of direction."""
+
+
 def emit(data: Any) -> None:
     """Print data as JSON."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=_plain))
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=not is_unicode(), default=_plain))
+
+
+def is_unicode() -> bool:
+    """Whether stdout takes every character; JSON has escapes of its own for those that it doesn't take."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are shown instead of obeyed: what a job says must not steer a terminal."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -46,7 +61,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType]], *, r
         shown.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=not number)
     for row in rows:
         # Text, as rich would read [brackets] in a plain string as its markup.
-        shown.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        shown.add_row(*(Text(visible(cell)) if isinstance(cell, str) else cell for cell in row))
     out.print(shown)
 
 
@@ -57,7 +72,8 @@ def facts(rows: Iterable[Sequence[str | Text]]) -> None:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for first, *others in rows:
-        grid.add_row(Text(str(first), style="dim"), *(Text(cell) if isinstance(cell, str) else cell for cell in others))
+        cells = (Text(visible(cell)) if isinstance(cell, str) else cell for cell in others)
+        grid.add_row(Text(str(first), style="dim"), *cells)
     console().print(grid)
 
 
@@ -81,7 +97,7 @@ def clock(moment: datetime) -> str:
 
 def complain(message: str) -> None:
     """Say on stderr, in one line, what went wrong."""
-    line = f"gello: {mask(' '.join(message.split()))}"
+    line = f"gello: {mask(visible(' '.join(message.split())))}"
     typer.secho(line, fg="red" if sys.stderr.isatty() else None, err=True)
 
 

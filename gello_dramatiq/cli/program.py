@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
@@ -92,8 +94,14 @@ program.add_typer(db, name="db", rich_help_panel="Set-up")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
+    _take_every_character()
     try:
         code = _command().main(arguments, prog_name="gello", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+            raise
+        code = _unwritten(error)
     except typer.Abort:
         complain("stopped; nothing was changed.")
         code = FAILED
@@ -109,6 +117,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         complain(str(error))
         code = code_of(error)
     sys.exit(code)
+
+
+def _take_every_character() -> None:
+    """Escape what stdout can't encode, as stderr does by itself: a name or an error must not end the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _unwritten(error: OSError) -> int:
+    """Say why the output can't be written, unless its reader had enough (`gello jobs | head -1`)."""
+    # What is still buffered would fail once more as the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno != errno.EPIPE:
+        complain(f"the output can't be written: {error.strerror}.")
+    return FAILED
 
 
 def _command() -> Any:
