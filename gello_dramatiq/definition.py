@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from .errors import InvalidDefinition
-from .options import Options, PushOptions, read_options
+from .options import Options, PushOptions, push_options
 from .payload import Schema
 
 JOB_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,190}")
@@ -73,8 +73,7 @@ class PendingJob:
         Raises:
           InvalidDefinition: An option is unknown or can't be used.
         """
-        said = read_options(f"{self.definition.name}.with_options", options, tuple(PushOptions.__annotations__))
-        return replace(self, overrides=said.over(self.overrides))
+        return replace(self, overrides=push_options(self.definition.name, options).over(self.overrides))
 
 
 def job_name(name: str) -> str:

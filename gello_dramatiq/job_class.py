@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
+from functools import wraps
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
@@ -12,9 +15,9 @@ from . import current
 from .definition import Definition, Hooks, PendingJob, job_name
 from .durations import Delay
 from .errors import InvalidDefinition, InvalidPayload
-from .handler import check_handler
+from .handler import check_call, check_handler
 from .job import Job
-from .options import JobOptions, Options, PushOptions, read_options
+from .options import JobOptions, Options, PushOptions, push_options, read_options
 from .payload import CONFIG, Schema, explain, unfit
 from .push import Push
 
@@ -84,6 +87,10 @@ class Queueable(BaseModel, metaclass=_QueueableType):
         if handle is None:
             return
         check_handler(label, handle)
+        hooks = {what: getattr(cls, what, None) for what in ("before_handle", "after_handle", "on_failure")}
+        for what, function in {"handle": handle, **hooks}.items():
+            if function is not None:
+                check_call(label, what, function, ("self", "error") if what == "on_failure" else ("self",), ())
         cls.definition = Definition(
             name=label,
             schema=Schema(label, lambda: cls),
@@ -91,7 +98,7 @@ class Queueable(BaseModel, metaclass=_QueueableType):
             handle=handle,
             is_async=inspect.iscoroutinefunction(handle),
             source=cls,
-            hooks=Hooks(*(getattr(cls, hook, None) for hook in ("before_handle", "after_handle", "on_failure"))),
+            hooks=Hooks(**hooks),
         )
         cls.definition.schema.check()
 
@@ -120,8 +127,35 @@ class Queueable(BaseModel, metaclass=_QueueableType):
 
     def with_options(self, **options: Unpack[PushOptions]) -> Push[[]]:
         """Push with other options: queue, priority, max_attempts, timeout, retry_after, retry_until."""
-        return Push(self.job, options)
+        name = type(self).__name__
+        return Push(name, self.job, push_options(name, options))
 
+
+class _OfAnInstance:
+    """A method that explains itself when it is called on the class, as one is used to from a function's `push`."""
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def __get__(self, job: Queueable | None, owner: type[Queueable]) -> Callable[..., Any]:
+        if job is not None:
+            return MethodType(self._method, job)
+
+        @wraps(self._method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if args and isinstance(args[0], owner):
+                return self._method(*args, **kwargs)
+            name, verb, fields = owner.__name__, self._method.__name__, ", ".join(owner.model_fields)
+            raise InvalidPayload(
+                f"{name}.{verb} needs a job, which is made of its payload: {name}({fields}).{verb}(…)."
+            )
+
+        return call
+
+
+for _verb in ("job", "push", "later", "on", "with_options"):
+    # Only now: while pydantic builds the class, it would take such an object for a field.
+    setattr(Queueable, _verb, _OfAnInstance(getattr(Queueable, _verb)))
 
 _RESERVED = frozenset(name for name in dir(Queueable) if not name.startswith("_")) | {
     "handle", "before_handle", "after_handle", "on_failure", "definition",

@@ -11,9 +11,9 @@ from . import current
 from .definition import Definition, PendingJob, job_name
 from .durations import Delay
 from .errors import InvalidDefinition
-from .handler import called_by_name, check_handler
+from .handler import called_by_name, check_call, check_handler, defaults_of, refuse_method
 from .job import Job
-from .options import JobOptions, PushOptions, read_options
+from .options import JobOptions, PushOptions, push_options, read_options
 from .payload import Schema, function_type, parameters
 from .push import Push
 
@@ -27,10 +27,15 @@ class QueueableFunction(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], name: str | None, options: dict[str, Any]) -> None:
         if not inspect.isroutine(function):
-            raise InvalidDefinition(f"@queueable takes a function; for a class, derive from Queueable: {function!r}.")
+            raise InvalidDefinition(
+                f"@queueable takes a function, not {function!r}; "
+                'for a class, derive from Queueable; options have names: @queueable(queue="emails").'
+            )
         name = job_name(name or function.__name__)
+        refuse_method(name, function)
         check_handler(name, function)
-        parameters(function, name)
+        self._names = [each.name for each in parameters(function, name)]
+        self._defaults = defaults_of(function)
         update_wrapper(self, function)
         self._function: Callable[P, R] = function
         self._signature = inspect.signature(function)
@@ -38,7 +43,7 @@ class QueueableFunction(Generic[P, R]):
             name=name,
             schema=Schema(name, lambda: function_type(function, name)),
             options=read_options(name, options),
-            handle=called_by_name(function),
+            handle=called_by_name(function, self._defaults),
             is_async=inspect.iscoroutinefunction(function),
             source=function,
         )
@@ -81,25 +86,28 @@ class QueueableFunction(Generic[P, R]):
 
     def with_options(self, **options: Unpack[PushOptions]) -> Push[P]:
         """Push with other options: queue, priority, max_attempts, timeout, retry_after, retry_until."""
-        return Push(self.job, options)
+        return Push(self.definition.name, self.job, push_options(self.definition.name, options))
 
     def before_handle(self, hook: Callable[P, T]) -> Callable[P, T]:
         """Decorate what runs before the handler, with the same arguments; its error fails the attempt."""
-        self.definition.hooks.before_handle = called_by_name(hook)
+        self.definition.hooks.before_handle = self._hook("before_handle", hook)
         return hook
 
     def after_handle(self, hook: Callable[P, T]) -> Callable[P, T]:
         """Decorate what runs after the handler, with the same arguments; its error fails the attempt."""
-        self.definition.hooks.after_handle = called_by_name(hook)
+        self.definition.hooks.after_handle = self._hook("after_handle", hook)
         return hook
 
     def on_failure(
         self, hook: Callable[Concatenate[BaseException, P], T]
     ) -> Callable[Concatenate[BaseException, P], T]:
         """Decorate what runs once, after the job is kept as failed: it takes the error, then the same arguments."""
-        call: Callable[..., Any] = hook
-        self.definition.hooks.on_failure = lambda payload, error: call(error, **payload)
+        self.definition.hooks.on_failure = self._hook("on_failure", hook, "error")
         return hook
+
+    def _hook(self, what: str, hook: Callable[..., Any], *first: str) -> Callable[..., Any]:
+        check_call(self.definition.name, what, hook, first, self._names)
+        return called_by_name(hook, self._defaults)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What can be given a name although the call doesn't fit, so that the schema can say what is wrong."""

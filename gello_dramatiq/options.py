@@ -139,6 +139,15 @@ def read_options(owner: str, said: Mapping[str, Any], allowed: Sequence[str] = O
     return Options(**read)
 
 
+def push_options(name: str, said: Mapping[str, Any]) -> Options:
+    """Read what one push of a job says for itself: only what can travel in a message.
+
+    Raises:
+      InvalidDefinition: An option is unknown or can't be used.
+    """
+    return read_options(f"{name}.with_options", said, tuple(PushOptions.__annotations__))
+
+
 def queue_name(value: str) -> str:
     """Check a queue's name.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, ParamSpec, Unpack
 
 from . import current
 from .definition import PendingJob
 from .durations import Delay
 from .job import Job
-from .options import PushOptions
+from .options import Options, PushOptions, push_options
 
 P = ParamSpec("P")
 
@@ -17,13 +18,14 @@ P = ParamSpec("P")
 class Push(Generic[P]):
     """A job with options for the next push, as `on` and `with_options` return it."""
 
-    def __init__(self, pend: Callable[P, PendingJob], options: PushOptions) -> None:
+    def __init__(self, name: str, pend: Callable[P, PendingJob], overrides: Options) -> None:
+        self._name = name
         self._pend = pend
-        self._options = options
+        self._overrides = overrides
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> PendingJob:
         """Make a pending job; nothing is pushed."""
-        return self._pend(*args, **kwargs).with_options(**self._options)
+        return replace(self._pend(*args, **kwargs), overrides=self._overrides)
 
     def push(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Push it now."""
@@ -38,5 +40,9 @@ class Push(Generic[P]):
         return self.with_options(queue=queue)
 
     def with_options(self, **options: Unpack[PushOptions]) -> Push[P]:
-        """The same, with more options: queue, priority, max_attempts, timeout, retry_after, retry_until."""
-        return Push(self._pend, {**self._options, **options})
+        """The same, with more options: queue, priority, max_attempts, timeout, retry_after, retry_until.
+
+        Raises:
+          InvalidDefinition: An option is unknown or can't be used.
+        """
+        return Push(self._name, self._pend, push_options(self._name, options).over(self._overrides))

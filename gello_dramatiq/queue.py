@@ -14,7 +14,7 @@ from .broker import Delayed, GelloBroker, State
 from .definition import Definition, PendingJob, definition_of
 from .durations import Delay
 from .durations import delay as read_delay
-from .errors import PayloadTooLarge, Unsupported
+from .errors import InvalidPayload, PayloadTooLarge, Unsupported
 from .job import Job
 from .job_class import Queueable
 from .job_function import QueueableFunction
@@ -173,10 +173,11 @@ def pend(job: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PendingJob:
       InvalidDefinition: It is no job.
       InvalidPayload: The payload isn't what the job takes.
     """
-    if isinstance(job, PendingJob):
-        return job
-    if isinstance(job, Queueable):
-        return job.job()
+    if isinstance(job, PendingJob | Queueable):
+        pending = job if isinstance(job, PendingJob) else job.job()
+        if args or kwargs:
+            raise InvalidPayload(f"{pending.definition.name}: this job has its payload already; push it without more.")
+        return pending
     if isinstance(job, type) and issubclass(job, Queueable):
         return job(*args, **kwargs).job()
     if isinstance(job, QueueableFunction):

@@ -613,6 +613,8 @@ def test_bad_input_is_refused_where_it_enters_and_pushes_nothing(bench: Bench) -
         work.push(n=1, m=2)  # type: ignore[call-arg]
     with pytest.raises(InvalidQueueName):
         app.queue.push_on("no such name!", work, 1)
+    with pytest.raises(InvalidPayload, match="work: this job has its payload already"):
+        app.queue.push(work.job(1), n=2)  # type: ignore[call-overload]
     with pytest.raises(InvalidDuration, match="negative"):
         work.later(-1, 1)
 

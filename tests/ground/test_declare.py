@@ -132,7 +132,7 @@ def test_a_parameter_without_a_name_is_refused(declare: Any) -> None:
 
 
 def test_what_is_no_function_is_refused_with_what_to_do_instead() -> None:
-    with pytest.raises(InvalidDefinition, match="takes a function; for a class, derive from Queueable"):
+    with pytest.raises(InvalidDefinition, match=r"takes a function, not .*for a class, derive from Queueable"):
         queueable(Report)
     with pytest.raises(InvalidDefinition, match="takes a function"):
         queueable("send")  # type: ignore[call-overload]
@@ -366,6 +366,80 @@ def test_instances_can_be_compared_and_pickled() -> None:
     assert pickle.loads(pickle.dumps(report)) == report  # noqa: S301
 
 
+def test_a_verb_called_on_the_class_says_that_it_needs_a_job() -> None:
+    for call in (
+        lambda: Report.push(report_id=3),  # type: ignore[call-arg]
+        lambda: Report.later("5m", report_id=3),  # type: ignore[call-arg, arg-type]
+        lambda: Report.on("high"),  # type: ignore[call-arg, arg-type]
+    ):
+        with pytest.raises(InvalidPayload, match=r"needs a job, .*: Report\(report_id, format\)\.\w+\(…\)"):
+            call()
+    assert Report.job(Report(report_id=3)).payload["report_id"] == 3
+
+
+# ------------------------------------------------------------------------------------------------- hooks
+
+
+@queueable
+def greet(name: str, words: list[str] = ["hello"], mark: str = "!") -> None:  # noqa: B006 (the default is the point)
+    words.append(name)
+
+
+def test_hooks_get_the_handlers_defaults_each_call_its_own() -> None:
+    seen: list[Any] = []
+
+    @greet.before_handle
+    def before(name: str, words: list[str], mark: str) -> None:
+        words.append(name)
+        seen.append((words, mark))
+
+    hook = greet.definition.hooks.before_handle
+    assert hook is not None
+    hook({"name": "Ann"})
+    hook({"name": "Bob", "mark": "?"})
+    assert seen == [(["hello", "Ann"], "!"), (["hello", "Bob"], "?")]
+
+
+@pytest.mark.parametrize(
+    ("decorate", "hook", "called_with"),
+    [
+        (greet.before_handle, lambda name: None, "before_handle is called with name, words, mark"),
+        (greet.after_handle, lambda: None, "after_handle is called with name, words, mark"),
+        (greet.on_failure, lambda name, words, mark: None, "on_failure is called with error, name, words, mark"),
+    ],
+    ids=["before", "after", "failure"],
+)
+def test_a_hook_that_cant_take_the_arguments_is_refused_where_it_is_declared(
+    decorate: Any, hook: Any, called_with: str
+) -> None:
+    with pytest.raises(InvalidDefinition, match=f"greet: {called_with}, and doesn't take that"):
+        decorate(hook)
+
+
+@pytest.mark.parametrize(
+    ("method", "called_with"),
+    [("handle", "self"), ("before_handle", "self"), ("after_handle", "self"), ("on_failure", "self, error")],
+)
+def test_a_class_whose_methods_take_anything_else_is_refused(method: str, called_with: str) -> None:
+    body = {"handle": lambda self: None, method: lambda self, one, two: None, "__module__": __name__}
+    with pytest.raises(InvalidDefinition, match=f"Job: {method} is called with {called_with}, and doesn't take that"):
+        type(Queueable)("Job", (Queueable,), body)
+
+
+@pytest.mark.parametrize("bound", [lambda method: method, classmethod], ids=["method", "classmethod"])
+def test_a_method_is_no_job(bound: Any) -> None:
+    class Account:
+        def close_it(self, account_id: int) -> None: ...
+
+    with pytest.raises(InvalidDefinition, match=r"close_it: a method can't be a job.*class CloseIt\(Queueable\)"):
+        queueable(bound(Account.close_it))
+
+
+def test_options_without_a_name_are_refused_with_the_form_they_need() -> None:
+    with pytest.raises(InvalidDefinition, match=r"not 'emails';.* @queueable\(queue=\"emails\"\)"):
+        queueable("emails")  # type: ignore[call-overload]
+
+
 # ------------------------------------------------------------------------------------------------- pending jobs
 
 
@@ -397,12 +471,15 @@ def test_making_a_pending_job_changes_neither_the_definition_nor_another_push() 
 )
 def test_a_push_says_only_what_can_travel(options: Any, fix: str) -> None:
     with pytest.raises(InvalidDefinition, match=fix):
-        send.with_options(**options).job(7)
+        send.with_options(**options)
+    with pytest.raises(InvalidDefinition, match=fix):
+        send.on("high").with_options(**options)
 
 
-def test_a_wrong_queue_is_refused_at_the_push() -> None:
-    with pytest.raises(InvalidQueueName, match="'no spaces' is no queue name"):
-        send.on("no spaces").job(7)
+def test_a_wrong_queue_is_refused_before_the_push() -> None:
+    for job in (send, Report(report_id=1), send.job(7)):
+        with pytest.raises(InvalidQueueName, match="'no spaces' is no queue name"):
+            job.on("no spaces")
 
 
 @pytest.mark.parametrize(
