@@ -25,6 +25,7 @@ CONFIG = ConfigDict(
     ser_json_bytes="base64",
     val_json_bytes="base64",
     ser_json_inf_nan="strings",
+    arbitrary_types_allowed=True,  # pydantic's refusal names no field; travel.obstacles gives ours
 )
 """The pydantic settings of every payload: strict about extra fields, and nothing changes on the way through JSON."""
 

@@ -16,7 +16,14 @@ ON_THE_WAY = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64", ser_js
 
 _HOLDERS = frozenset({"model", "dataclass", "typed-dict"})
 _EXTRAS = frozenset({"extra_behavior", "extra_fields_behavior"})
-_ASIDE = frozenset({"computed_fields", "definitions", "metadata", "serialization"})
+_ASIDE = frozenset({"computed_fields", "definitions", "metadata", "python_schema", "serialization"})
+_BY_DATA = "which JSON can't hold; push its data or a reference to it"
+_LIVE = {
+    "is-instance": f"is an object of a class without a schema, {_BY_DATA}",
+    "is-subclass": f"is a class, {_BY_DATA}",
+    "callable": f"is a callable, {_BY_DATA}",
+    "generator": "is an Iterable, which can be read only once; make it a list",
+}
 _NO_KEYS = frozenset({"tuple", "list", "set", "frozenset", "dict", "nullable", "none", *_HOLDERS})
 
 
@@ -65,10 +72,10 @@ class _Walk:
         self._known = known
         self._seen: set[str] = set()
 
-    def over(self, node: Node, path: str, *, by_name: bool) -> Iterator[tuple[str, str]]:
+    def over(self, node: Node, path: str, *, by_name: bool, written: bool = False) -> Iterator[tuple[str, str]]:
         if isinstance(node, list | tuple):
             for part in node:
-                yield from self.over(part, path, by_name=by_name)
+                yield from self.over(part, path, by_name=by_name, written=written)
             return
         if not isinstance(node, Mapping):
             return
@@ -84,13 +91,21 @@ class _Walk:
             yield path, "is a dict whose keys can't be JSON's, which are texts; make it a list of pairs"
         if node.get("type") == "literal" and any(_is_plain_enum(value) for value in node["expected"]):
             yield path, "is a Literal of an Enum that JSON doesn't know; make it a StrEnum or an IntEnum"
+        if node.get("type") == "literal" and any(isinstance(value, bytes) for value in node["expected"]):
+            yield path, "is a Literal of bytes, which JSON can't hold; make it a Literal of texts"
+        if node.get("type") == "enum" and any(map(_never_read, node["members"])):
+            yield path, "is an Enum whose values JSON can't hold; make them texts or whole numbers"
+        # A type that says how it is written may well read that again.
+        written = "serialization" in node or (written and node.get("type") not in ("list", "dict", *_HOLDERS))
+        if node.get("type") in _LIVE and not written:
+            yield path, _LIVE[node["type"]]
         if node.get("type") in _HOLDERS:
             by_name = bool((node.get("config") or {}).get("validate_by_name"))
         for key, part in node.items():
             if key == "fields":
                 yield from self._fields(part, path, by_name)
             elif key not in _ASIDE:
-                yield from self.over(part, path, by_name=by_name)
+                yield from self.over(part, path, by_name=by_name, written=written)
 
     def _fields(self, fields: Node, path: str, by_name: bool) -> Iterator[tuple[str, str]]:
         named = (
@@ -123,6 +138,12 @@ def _is_secret(node: Mapping[str, Any]) -> bool:
 
 def _is_plain_enum(value: Any) -> bool:
     return isinstance(value, Enum) and not isinstance(value, str | int)
+
+
+def _never_read(member: Enum) -> bool:
+    """Whether a member's value isn't JSON's, and its class has no `_missing_` that might read what is written."""
+    own = type(member)._missing_.__func__ is not Enum._missing_.__func__  # type: ignore[attr-defined]  # a classmethod
+    return not own and not isinstance(member.value, str | int | float | None)
 
 
 def _lost(name: str, field: Mapping[str, Any], by_name: bool) -> str | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
@@ -31,7 +31,7 @@ from gello_dramatiq import Queueable, queueable
 from gello_dramatiq.definition import PendingJob
 from gello_dramatiq.errors import InvalidDefinition, InvalidPayload
 from gello_dramatiq.payload import jsonable
-from tests.ground.types import CONFUSABLE, TYPES, Address, Aliased, Colour, Office, Point
+from tests.ground.types import CONFUSABLE, TYPES, Address, Aliased, Colour, Dated, Office, Point
 
 Carrier = tuple[Any, Callable[[Any], PendingJob], Callable[[Any], Any]]
 
@@ -117,7 +117,6 @@ CHANGED = [
     ("secret in any", Any, SecretStr("hunter2"), "field 'value' is pydantic.*SecretStr and would arrive as str"),
     ("written date", date | str, "2026-01-01", "field 'value' is str and would arrive as datetime.date"),
     ("model of a subclass", Address, Office(street="a", floor=1), "'value' is .*Office and would arrive as .*Address"),
-    ("bytes literal", Literal[b"x"], b"x", "a worker couldn't load it: field 'value': Input should be b'x'; annotate"),
     (
         "clock without offset",
         time,
@@ -504,8 +503,23 @@ REFUSED = [
         Literal[Colour.RED],
         "field 'value' is a Literal of an Enum that JSON doesn't know; make it a StrEnum",
     ),
-    ("unknown class", Unknown, "its payload has no schema: Unable to generate pydantic-core schema for .*Unknown"),
-    ("unknown class inside", dict[str, list[Unknown]], "its payload has no schema: Unable to generate pydantic-core"),
+    ("enum of dates", Dated, "field 'value' is an Enum whose values JSON can't hold; make them texts"),
+    (
+        "bytes literal",
+        Literal[b"x"],
+        "field 'value' is a Literal of bytes, which JSON can't hold; make it a Literal of",
+    ),
+    ("hashable", Hashable, "field 'value' is an object of a class without a schema, which JSON can't hold; push its"),
+    ("iterable", Iterable[int], "field 'value' is an Iterable, which can be read only once; make it a list"),
+    ("callable", Callable[[], int], "field 'value' is a callable, which JSON can't hold"),
+    ("class", type[int], "field 'value' is a class, which JSON can't hold"),
+    (
+        "unknown class",
+        Unknown,
+        "field 'value' is an object of a class without a schema.*; push its data or a reference",
+    ),
+    ("unknown class inside", dict[str, list[Unknown]], "field 'value' is an object of a class without a schema"),
+    ("unknown class in a union", int | Unknown, "field 'value' is an object of a class without a schema"),
 ]
 
 

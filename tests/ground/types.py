@@ -269,7 +269,6 @@ CONFUSABLE: list[tuple[str, Any, st.SearchStrategy[Any]]] = [
     ("enum or str", Unit | str, TEXT | st.sampled_from(Unit) | st.sampled_from(["m", "ft"])),
     ("dict with int or str keys", dict[int | str, int], st.dictionaries(INTS | TEXT | INTS.map(str), INTS, max_size=2)),
     ("sequence", Sequence[int], st.lists(INTS, max_size=2) | st.lists(INTS, max_size=2).map(tuple)),
-    ("enum of dates", Dated, st.sampled_from(Dated)),
     ("any moment", datetime, st.datetimes(timezones=st.timezones())),
     ("any time", time, st.times(timezones=st.timezones())),
     ("model", Address, ADDRESSES | st.builds(Office, street=TEXT, floor=INTS)),
