@@ -25,6 +25,7 @@ from .completer import PUT_OFF, Completer, Mark
 from .errors import JobCrashed, TablesMissing
 from .lanes import Lane, Unstarted
 from .outcome import GIVEN_BACK, Kind, Outcome, Reason
+from .served import ServedQueues
 from .unknown import unknown_job
 
 log = logging.getLogger("gello.worker")
@@ -61,11 +62,7 @@ class Coordinator:
         self.drained = threading.Event()
         self._lanes: dict[str, Lane] = {}
         self._direct: Callable[[Claim], None] | None = None
-        self._queues = queues
-        self._found: list[str] = []
-        self._found_at = float("-inf")
-        self._paused: set[str] = set()
-        self._gate_open = True
+        self._served = ServedQueues(queues, broker.ready_queues)
         self._stopping = False
         self._attached = False
         self._given_up = False
@@ -106,19 +103,12 @@ class Coordinator:
 
     def pause(self, *queues: str) -> None:
         """Stop claiming from these queues, or from all, and give back what has not started."""
-        if queues:
-            self._paused |= set(queues)
-        else:
-            self._gate_open = False
+        self._served.pause(*queues)
         self.completer.wake()
 
     def resume(self, *queues: str) -> None:
         """Claim again, from these queues or from all."""
-        if queues:
-            self._paused -= set(queues)
-        else:
-            self._gate_open = True
-            self._paused.clear()
+        self._served.resume(*queues)
         self.completer.wake()
 
     def finish(self, timeout: float) -> bool:
@@ -161,14 +151,8 @@ class Coordinator:
 
     def serves(self) -> list[str]:
         """The queues that are served now, in order."""
-        if self._queues is not None:
-            return self._queues
-        if self._direct is None:
-            return list(self._lanes)
-        if not self.held or time.monotonic() - self._found_at > IDLE:
-            self._found_at = time.monotonic()
-            self._found = sorted(self.broker.ready_queues(), key=lambda name: (name != "default", name))
-        return self._found
+        # Dramatiq's launcher says which queues: it asks for a consumer of each.
+        return list(self._lanes) if self._direct is None else self._served.names(look=not self.held)
 
     def _run(self) -> None:
         try:
@@ -221,7 +205,7 @@ class Coordinator:
             settling = self.completer.settleable(self.unsettled)
             self.unsettled = settling
             want = min(self._want(), CLAIM)
-            queues = [name for name in self.serves() if name not in self._paused] if want > 0 else []
+            queues = [name for name in self.serves() if self._served.let(name)] if want > 0 else []
             stale, claimed = self.broker.exchange(self.owner, settling, queues, want)
             self.unsettled = []
             self._hand_out(claimed)
@@ -231,7 +215,7 @@ class Coordinator:
                 return
 
     def _want(self) -> int:
-        if not self._gate_open or self._stopping or self.completer.full:
+        if not self._served.open or self._stopping or self.completer.full:
             return 0
         wanted = self._appetite.wanted(len(self.held))
         if self.max_jobs is None:
@@ -246,7 +230,7 @@ class Coordinator:
         if not claims:
             return
         # A pause may have come while the broker was asked.
-        late = [claim for claim in claims if not self._gate_open or claim.queue_name in self._paused]
+        late = [claim for claim in claims if not self._served.let(claim.queue_name)]
         self.completer.give_back(late)
         runnable = [claim for claim in claims if claim not in late and self._known(claim)]
         self.held.update(runnable)
@@ -291,11 +275,11 @@ class Coordinator:
         waiting = self._unstarted.since()
         if waiting is None:
             return
-        if not self._gate_open or time.monotonic() - waiting > PATIENCE:
+        if time.monotonic() - waiting > PATIENCE:
             self._appetite.forget()
             self.completer.give_back(self._unstarted.take(lambda claim: True))
-        elif self._paused:
-            self.completer.give_back(self._unstarted.take(lambda claim: claim.queue_name in self._paused))
+        elif self._served.paused:
+            self.completer.give_back(self._unstarted.take(lambda claim: not self._served.let(claim.queue_name)))
 
     def _settled(self, claims: list[Claim], stale: int) -> None:
         for claim in claims:

@@ -193,7 +193,7 @@ def test_hooks_that_hang_hold_up_neither_the_rows_of_others_nor_the_stop() -> No
         raise ValueError(n)
 
     @fails.on_failure
-    def hang(payload: object, error: BaseException) -> None:
+    def hang(error: BaseException, n: int) -> None:
         let_go.wait(30)
 
     gello = Gello("memory://", jobs=[fails])
