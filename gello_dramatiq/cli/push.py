@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from .parameters import App, Json
 
 if TYPE_CHECKING:
     from ..app import Gello
-    from ..definition import PendingJob
+    from ..definition import Definition, PendingJob
     from ..durations import Duration
     from ..job import Job
 
@@ -46,7 +47,7 @@ def push(
     wait, queue = read("--delay", duration, delay), read("--queue", queue_name, queue)
 
     with opened(app, needs_jobs=True) as gello:
-        made = pending(gello.jobs.get(name), payload or [])
+        made = pending(_job(gello, name), payload or [])
         made = made.with_options(queue=queue, priority=priority)
         job = _pushed(gello, made, wait)
     if json:
@@ -55,6 +56,23 @@ def push(
     else:
         later = f", to run in {delay}" if wait else ""
         typer.echo(f"{job.name} was pushed to {job.queue}{later}: {job.id}")
+
+
+def _job(gello: Gello, name: str) -> Definition:
+    """The job of a name; a function that only lacks its decorator is told apart from a name that is nowhere.
+
+    Raises:
+      UnknownJob: There is none.
+    """
+    from ..errors import UnknownJob
+
+    try:
+        return gello.jobs.get(name)
+    except UnknownJob:
+        for module in {definition.source.__module__ for definition in gello.jobs.list()}:
+            if callable(getattr(sys.modules.get(module), name, None)):
+                raise UnknownJob(f"{module}.{name} is no job yet; write @queueable above it.") from None
+        raise
 
 
 def _pushed(gello: Gello, made: PendingJob, wait: Duration | None) -> Job:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..deadline import calm
-from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing
+from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing, Unsupported
 from ..forks import Gate, stand_still_in_forks
 from ..masking import mask
 from .tables import Tables, tables
@@ -25,6 +25,8 @@ BUSY = 3.0
 """Seconds to wait for SQLite's write lock before saying that the database is locked."""
 LOOK = 0.0005
 """Seconds between two tries to take it."""
+LATER = frozenset({"postgres", "postgresql", "mysql", "mariadb"})
+"""URL schemes of databases that come next."""
 BEFORE_FORK = 2 * BUSY
 """Seconds that a fork waits for transactions to end."""
 
@@ -144,10 +146,7 @@ class Database:
 
     def _open(self) -> Engine:
         if self.dialect != "sqlite":
-            raise InvalidSetting(
-                f"{self.shown}: Gello's database can be SQLite for now (sqlite:///gello.db); "
-                "PostgreSQL and MariaDB come next."
-            )
+            raise InvalidSetting(f"{self.shown}: Gello's database can be SQLite for now: sqlite:///gello.db.")
         # No pool's timeout is waited for: a thread holds a connection for one short transaction.
         engine = create_engine(
             self.url,
@@ -193,7 +192,14 @@ def read_url(url: str) -> URL:
 
     Raises:
       InvalidSetting: It is none, or names a driver or a folder that isn't there.
+      Unsupported: It names a database of a later version.
     """
+    scheme = url.partition(":")[0].partition("+")[0]
+    if scheme in LATER:
+        raise Unsupported(
+            f"{scheme}:// comes with the next version (postgresql+psycopg://… and MariaDB); "
+            "use sqlite:///gello.db for now."
+        )
     try:
         read = make_url(url)
         read.get_dialect()
@@ -204,6 +210,10 @@ def read_url(url: str) -> URL:
     except (NoSuchModuleError, ImportError) as error:
         raise InvalidSetting(f"{mask(url)}: {error}") from None
     if read.get_backend_name() == "sqlite":
+        if read.host:
+            raise InvalidSetting(
+                f"{url}: with two slashes this names a host, and SQLite has none; write three: sqlite:///{read.host}."
+            )
         if read.database in (None, "", ":memory:"):
             raise InvalidSetting(
                 f"{url}: an SQLite database in memory is lost with its process, and each connection would have its own;"

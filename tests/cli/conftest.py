@@ -31,6 +31,9 @@ def send_welcome_email(user_id: int, email: EmailStr, name: str = "you", tags: l
         raise ConnectionRefusedError("[bold]no mail server[/bold]")
 
 
+def plain() -> None: ...
+
+
 class ProcessReport(Queueable, queue="reports", backoff=backoff.exponential("1s", max="5m")):
     report_id: int
 

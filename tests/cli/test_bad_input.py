@@ -90,6 +90,9 @@ INPUT: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no file to look into": (("failed", "nope"), 4, "gello.db yet: nothing was pushed"),
     "no such module": (("jobs", "--app=nowhere:gello"), 3, "There is no module 'nowhere'"),
     "no such attribute": (("jobs", "--app={app}:nothing"), 3, "has no 'nothing'; it holds: {app}:gello"),
+    "a path": (("work", "./{jobs}.py"), 3, "is a file, not a module; name it as Python imports it: {jobs}."),
+    "a file in a folder": (("jobs", "shop/jobs.py"), 3, "name it as Python imports it: shop.jobs."),
+    "no decorator": (("push", "plain"), 2, "{app}.plain is no job yet; write @queueable above it."),
     "no app": (("jobs", "--app={app}:ProcessReport"), 3, "is no Gello app"),
     "no app in the module": (("jobs", "--app={jobs}"), 3, "it holds no Gello app"),
     "no name of an app": (("jobs", "--app=a/b"), 3, "write it as module:attribute"),
@@ -111,6 +114,13 @@ WORLD: dict[str, tuple[tuple[str, ...], int, str, Callable[[Path], Any] | None, 
     "no database URL": (("work", "{jobs}"), 2, "is no database URL", None, {"QUEUE_URL": "nonsense", "GELLO_APP": ""}),
     "missing folder": (
         ("work", "{jobs}"), 2, "there is no folder", None, {"QUEUE_URL": "sqlite:///no/where.db", "GELLO_APP": ""},
+    ),
+    "a database of the next version": (
+        ("status",), 4, "postgres:// comes with the next version (postgresql+psycopg://", None,
+        {"QUEUE_URL": "postgres://u:secret@host/db", "GELLO_APP": ""},
+    ),
+    "two slashes": (
+        ("status",), 2, "write three: sqlite:///shop.db", None, {"QUEUE_URL": "sqlite://shop.db", "GELLO_APP": ""},
     ),
     "bad setting": (("status",), 2, "QUEUE_MAX_TRIES", None, {"QUEUE_MAX_TRIES": "0", "GELLO_APP": ""}),
     "a named app's setting": (("work",), 2, "Settings: field 'QUEUE_MAX_TRIES'", None, {"QUEUE_MAX_TRIES": "0"}),
