@@ -134,7 +134,8 @@ class Schema:
             raise InvalidPayload(f"{self.name}: {explain(error)}") from error
         except (PydanticSerializationError, ValueError) as error:
             raise InvalidPayload(f"{self.name}: its payload can't be written as JSON: {error}") from error
-        if not self._certain:
+        # An instance was checked when it was made, and may have been changed since.
+        if checked is values or not self._certain:
             self._arrive(checked, dumped)
         return dumped
 

@@ -133,7 +133,10 @@ class Queue:
         self._admit(pending.definition)
         queue = pending.overrides.queue or pending.definition.options.queue or self.default_queue
         message = envelope.build(pending, queue)
-        size = len(message.encode())
+        try:
+            size = len(message.encode())
+        except ValueError as error:  # an int of more than 4,300 digits, which Python doesn't write
+            raise InvalidPayload(f"{message.actor_name}: its payload can't be written as JSON: {error}") from error
         if size > self.max_payload:
             raise PayloadTooLarge(
                 f"{message.actor_name}: the message is {size:,} bytes, the limit is {self.max_payload:,}; store "

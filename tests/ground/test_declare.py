@@ -361,6 +361,18 @@ def test_a_wrong_payload_is_refused_where_the_instance_is_made() -> None:
         Report()  # type: ignore[call-arg]
 
 
+def test_an_instance_that_was_changed_into_a_wrong_one_is_refused_at_the_push() -> None:
+    class Page(Queueable):
+        number: int = Field(gt=0)
+
+        def handle(self) -> None: ...
+
+    page = Page(number=1)
+    page.number = -1
+    with pytest.raises(InvalidPayload, match="Page: .*field 'number': Input should be greater than 0"):
+        page.job()
+
+
 def test_instances_can_be_compared_and_pickled() -> None:
     report = Report(report_id=3)
     assert pickle.loads(pickle.dumps(report)) == report  # noqa: S301
