@@ -134,9 +134,10 @@ class Schema:
             raise InvalidPayload(f"{self.name}: {explain(error)}") from error
         except (PydanticSerializationError, ValueError) as error:
             raise InvalidPayload(f"{self.name}: its payload can't be written as JSON: {error}") from error
-        # An instance was checked when it was made, and may have been changed since.
-        if checked is values or not self._certain:
+        if not self._certain:
             self._arrive(checked, dumped)
+        elif checked is values:
+            self.load(dumped)  # an instance was checked when it was made, and may have been changed since
         return dumped
 
     def _arrive(self, checked: Any, dumped: Mapping[str, Any]) -> None:

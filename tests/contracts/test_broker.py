@@ -611,7 +611,7 @@ def test_bad_input_is_refused_where_it_enters_and_pushes_nothing(bench: Bench) -
         work.push()  # type: ignore[call-arg]
     with pytest.raises(InvalidPayload, match="'m' is unknown"):
         work.push(n=1, m=2)  # type: ignore[call-arg]
-    with pytest.raises(InvalidPayload, match="work: its payload can't be written as JSON: .*digits"):
+    with pytest.raises(InvalidPayload, match=r"work: its payload can't be written as JSON: .*digits"):
         work.push(10**5000)
     with pytest.raises(InvalidQueueName):
         app.queue.push_on("no such name!", work, 1)

@@ -369,7 +369,7 @@ def test_an_instance_that_was_changed_into_a_wrong_one_is_refused_at_the_push() 
 
     page = Page(number=1)
     page.number = -1
-    with pytest.raises(InvalidPayload, match="Page: .*field 'number': Input should be greater than 0"):
+    with pytest.raises(InvalidPayload, match="Page: field 'number': Input should be greater than 0"):
         page.job()
 
 
