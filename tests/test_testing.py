@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,11 +21,12 @@ from gello_dramatiq.errors import (
     InvalidPayload,
     InvalidQueueName,
     NoCurrentApp,
+    NoCurrentJob,
     PayloadTooLarge,
     Unsupported,
 )
 from gello_dramatiq.queue import Queue
-from gello_dramatiq.testing import Drained, Pushes, drain, fake, inline, queued
+from gello_dramatiq.testing import Drained, Pushes, drain, fake, inline, queued, running
 
 runs: list[Any] = []
 
@@ -231,6 +233,20 @@ def test_a_fake_keeps_the_limits_of_the_app_that_it_stands_in_for() -> None:
             app.queue.push(fetch, "a" * 300)
 
 
+def test_an_app_does_not_come_to_know_the_jobs_that_tests_push() -> None:
+    app = Gello("memory://", jobs=[send])
+    for tool in (fake, inline, queued):
+
+        @queueable(queue="news")
+        def news() -> None: ...
+
+        with tool():
+            news.push()
+            app.queue.push(news)
+    assert app.jobs.names() == ["send"]
+    assert app.queue.names() == ["emails"]
+
+
 def test_a_bulk_with_one_wrong_job_pushes_none() -> None:
     app = Gello("memory://", max_payload=300)
     with fake() as pushes:
@@ -370,6 +386,28 @@ def test_inline_works_from_inside_a_running_loop() -> None:
     assert runs == ["a"]
 
 
+def test_inline_keeps_the_limits_of_the_current_app_also_for_what_jobs_push() -> None:
+    @queueable
+    def parent() -> None:
+        child.push()
+
+    @queueable
+    def child() -> None:
+        runs.append((current_job().queue, current_job().attempt))
+        while len(runs) < 2:
+            time.sleep(0.001)
+        raise ValueError("early")
+
+    Gello("memory://", max_tries=2, timeout="50ms", default_queue="main")
+    with inline(child) as app, pytest.raises(ValueError, match="early"):
+        parent.push()
+    assert runs == [("main", 1), ("main", 2)]
+    assert [attempt["error"].partition(":")[0] for attempt in app.failed.all()[0].attempts] == [
+        "JobTimeout",
+        "ValueError",
+    ]
+
+
 def test_a_fake_inside_inline_catches_what_a_job_pushes() -> None:
     @queueable
     def parent() -> None:
@@ -438,6 +476,24 @@ def test_drain_retries_after_exactly_the_waits_of_the_backoff() -> None:
         assert failed.exception == "ValueError: no"
         app.failed.retry(failed.id)
         assert drain().failed == 1
+
+
+def test_drain_keeps_the_limits_of_the_app_that_pushed() -> None:
+    @queueable
+    def silent() -> None:
+        runs.append(current_job().attempt)
+        raise ValueError
+
+    Gello("memory://", max_tries=2, retry_after="1h")
+    other = Gello("memory://", max_tries=4, retry_after="1m", max_payload=500)
+    with queued(silent) as app:
+        silent.push()
+        assert drain().waited == timedelta(hours=1)
+        app.queue.push(silent)
+        assert drain().waited == timedelta(hours=1)
+        other.queue.push(silent)
+        assert drain().waited == timedelta(minutes=3)
+    assert runs == [1, 2, 1, 2, 1, 2, 3, 4]
 
 
 def test_drain_releases_without_spending_attempts() -> None:
@@ -599,6 +655,40 @@ def test_test_apps_keep_nothing_outside_memory(tmp_path: Path, monkeypatch: pyte
     with fake():
         broken.push()
     assert not [*tmp_path.iterdir()]
+
+
+# ------------------------------------------------------------------------------------------------- running
+
+
+def test_a_handler_that_a_test_calls_sees_the_job_that_it_is_told() -> None:
+    Gello("memory://", max_tries=5)
+    with running(broken.job(7), attempt=2) as job:
+        with pytest.raises(ValueError, match="no"):
+            broken(7)
+        assert current_job() == job
+    assert runs == [2]
+    assert (job.name, job.queue, job.attempt, job.max_attempts, job.payload) == (
+        "broken",
+        "default",
+        2,
+        3,
+        {"number": 7},
+    )
+    with running(Report(report_id=3)) as job:
+        assert (current_job().queue, job.attempt, job.max_attempts) == ("reports", 1, 5)
+    with pytest.raises(NoCurrentJob):
+        current_job()
+
+
+def test_running_needs_no_app_and_leaves_none() -> None:
+    with running(send.job(7)), pytest.raises(NoCurrentApp):
+        send.push(8)
+
+
+def test_what_a_running_handler_pushes_goes_where_the_test_says() -> None:
+    with fake() as pushes, running(Report(report_id=3)):
+        send.push(7)
+    assert [push.name for push in pushes.all()] == ["send"]
 
 
 def test_the_module_needs_no_test_framework() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 from unittest import mock
-
-from dramatiq import Message
 
 from .. import current
 from ..actor import JobActor
@@ -16,20 +15,19 @@ from ..app import Gello
 from ..broker import Delayed, GelloBroker
 from ..brokers.memory import MemoryBroker
 from ..brokers.sync import SyncBroker
-from ..definition import PendingJob
+from ..definition import Definition, definition_of
 from ..errors import NoCurrentApp
 from ..queue import Queue
 from .clock import travelling
 from .pushes import Pushed, Pushes
-
-_message = Queue._message
 
 
 @contextmanager
 def fake() -> Iterator[Pushes]:
     """Record what is pushed, and run nothing; no app is needed.
 
-    Everything else is real: payloads, names, delays, options and sizes are checked as in any push.
+    Everything else is real: payloads, names, delays, options and sizes are checked as in any push, by the settings of
+    the app that is current; it doesn't come to know the jobs.
     """
     pushes = Pushes()
     with _standing_in(Recorder(pushes)):
@@ -79,19 +77,33 @@ class Recorder(MemoryBroker):
 
 
 class _StandIn(Gello):
-    """An app on a given broker that keeps failures in memory, wherever the settings would keep them."""
+    """An app on a given broker, with the settings of the current one, that keeps failures in memory."""
 
     def __init__(self, broker: GelloBroker, jobs: Sequence[Any]) -> None:
         self._given = broker
-        super().__init__("memory://", database="", jobs=jobs)
+        try:
+            settings = _app_of(current.queue()).settings.model_dump()
+        except NoCurrentApp:
+            settings = {}
+        super().__init__(**{**settings, "url": "memory://", "database": "", "jobs": jobs})
 
     def _broker(self) -> GelloBroker:
         return self._given
 
+    def admit_for(self, app: Gello, job: Any) -> Definition:
+        """Know a job as an app would, whose names are taken and whose limits hold, without its knowledge."""
+        if definition_of(job).name in app.jobs.names():
+            app.jobs.register(job)
+        definition = self.jobs.register(job)
+        actor = self.broker.actors.get(definition.name)
+        if not isinstance(actor, JobActor) or actor.settings != app._limits:
+            JobActor(definition, self.broker, self._runner, app._limits)
+        return definition
+
 
 @contextmanager
 def _standing_in(broker: GelloBroker, jobs: Sequence[Any] = ()) -> Iterator[Gello]:
-    """Lead every queue of this process to one broker: what was checked and built for another is put there."""
+    """Lead every queue of this process to one broker, through one app; what queues and apps hold stays untouched."""
     before = current.default()
     app = _StandIn(broker, jobs)
     # An app that the block makes must find the place of the default as it would without us.
@@ -104,26 +116,26 @@ def _standing_in(broker: GelloBroker, jobs: Sequence[Any] = ()) -> Iterator[Gell
         except NoCurrentApp:
             return app.queue
 
-    def message(self: Queue, pending: PendingJob) -> Message[Any]:
-        app.admit(pending.definition)
-        return _message(self, pending)
-
-    def enqueue(self: Queue, messages: list[Delayed]) -> None:
-        for each, _ in messages:
-            broker.declare_queue(each.queue_name)
-        broker.enqueue_many(messages)
-
     with (
         mock.patch.object(current, "queue", current_queue),
         mock.patch.multiple(
             Queue,
-            _message=message,
-            _enqueue=enqueue,
-            _ours=lambda self, verb: broker,
-            names=lambda self: sorted(broker.queue_names()),
+            create=True,
+            broker=_instead("broker", lambda queue: broker),
+            _admit=_instead("_admit", lambda queue: partial(app.admit_for, _app_of(queue))),
         ),
     ):
         try:
             yield app
         finally:
             app.close()
+
+
+def _app_of(queue: Queue) -> Gello:
+    app: Gello = vars(queue)["_admit"].__self__
+    return app
+
+
+def _instead(name: str, stand_in: Callable[[Queue], Any]) -> property:
+    """An attribute that hides each queue's own; one that is set meanwhile shows afterwards."""
+    return property(stand_in, lambda queue, own: vars(queue).__setitem__(name, own))
