@@ -152,6 +152,9 @@ class Worker(dramatiq.Worker):
             self.start()
             while not self._stop_asked.wait(0.05) and not self._is_over() and self._whole():
                 pass
+            if self._stop_asked.is_set() and (running := self.status().current_jobs):
+                log.info("Stopping: %d job(s) run, and may end within %gs; a second signal gives them up.",
+                         len(running), self._grace)  # fmt: skip
             died = not self._whole()
             self.stop()
         return int(died)

@@ -38,6 +38,7 @@ class ProcessReport(Queueable, queue="reports", backoff=backoff.exponential("1s"
     report_id: int
 
     def handle(self) -> None:
+        open("report-begun", "w").close()
         time.sleep(self.report_id)
 """
 

@@ -150,11 +150,12 @@ def test_a_terminal_gets_colours_and_a_few_lines_first(project: Project) -> None
 def test_a_signal_stops_the_work_gracefully(project: Project, number: signal.Signals) -> None:
     project.run("push", "ProcessReport", "report_id=1")
     with started(project) as process:
-        until(lambda: rows(project, "SELECT 1 FROM queue_jobs WHERE state = 2"), "the claim of the job")
+        until((project.folder / "report-begun").exists, "the start of the job")
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "ProcessReport" in out
+    assert "Stopping: 1 job(s) run, and may end within 30s; a second signal gives them up." in out
     assert "done in 1" in out
     assert err == ""
     assert rows(project, "SELECT 1 FROM queue_jobs") == []
@@ -163,7 +164,7 @@ def test_a_signal_stops_the_work_gracefully(project: Project, number: signal.Sig
 def test_a_second_signal_stops_it_at_once(project: Project) -> None:
     project.run("push", "ProcessReport", "report_id=30")
     with started(project) as process:
-        until(lambda: rows(project, "SELECT 1 FROM queue_jobs WHERE state = 2"), "the claim of the job")
+        until((project.folder / "report-begun").exists, "the start of the job")
         process.terminate()
         time.sleep(0.3)
         process.terminate()
@@ -196,7 +197,7 @@ def test_a_signal_to_parent_and_children_alike_lets_what_runs_end(project: Proje
     project.run("push", "ProcessReport", "report_id=3")
     with started(project, "--processes", "2") as process:
         until(lambda: len(workers(project)) == 2, "the start of two workers")
-        until(lambda: rows(project, "SELECT 1 FROM queue_jobs WHERE state = 2"), "the claim of the job")
+        until((project.folder / "report-begun").exists, "the start of the job")
         time.sleep(0.3)
         for each in (*psutil.Process(process.pid).children(), process):
             each.send_signal(signal.SIGTERM)
@@ -210,7 +211,7 @@ def test_a_signal_to_parent_and_children_alike_lets_what_runs_end(project: Proje
 def test_a_second_signal_to_the_parent_ends_the_children_at_once(project: Project) -> None:
     project.run("push", "ProcessReport", "report_id=30")
     with started(project, "--processes", "2") as process:
-        until(lambda: rows(project, "SELECT 1 FROM queue_jobs WHERE state = 2"), "the claim of the job")
+        until((project.folder / "report-begun").exists, "the start of the job")
         children = psutil.Process(process.pid).children()
         process.terminate()
         time.sleep(0.5)
