@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from datetime import timedelta
 from typing import Any
 
 from .errors import JobTimeout
 from .forks import forget_in_children
+from .outcome import Release
+
+log = logging.getLogger("gello.jobs")
+
+GRACE = 5.0
+"""Seconds that `stop` waits for what it has cancelled."""
 
 
 class LoopThread:
@@ -30,18 +38,25 @@ class LoopThread:
 
         Raises:
           JobTimeout: It was cancelled at its deadline.
+          Release: It was cancelled by `stop`.
         """
-        bounded = work if seconds is None else _bounded(work, seconds)
-        return asyncio.run_coroutine_threadsafe(bounded, self._running()).result()
+        bounded, loop = work if seconds is None else _bounded(work, seconds), self._running()
+        try:
+            return asyncio.run_coroutine_threadsafe(bounded, loop).result()
+        except CancelledError as error:
+            if loop is self._loop:
+                raise
+            raise Release(message="its app was closed while it ran") from error
 
     def stop(self) -> None:
-        """End the loop; it starts again at the next use."""
+        """Cancel what runs, wait until it has ended, five seconds at most, and end the loop; the next use starts it."""
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+            thread.join(GRACE)
+            if thread.is_alive():
+                log.warning("An async job doesn't end though it was cancelled; it is left behind.")
 
     def after_fork(self) -> None:
         """Run coroutines on a loop of this process."""
@@ -52,9 +67,20 @@ class LoopThread:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="gello-async", daemon=True)
+                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="gello-async", daemon=True)
                 self._thread.start()
             return self._loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped and what was cancelled then has ended: a thread waits for each coroutine."""
+    loop.run_forever()
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.close()
 
 
 async def _bounded(work: Coroutine[Any, Any, Any], seconds: float) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gello_dramatiq import Gello, WorkerOptions, current_job, queueable
+from gello_dramatiq import Gello, WorkerOptions, current_job, loop, queueable
 from gello_dramatiq.errors import InvalidDefinition, InvalidDuration, InvalidQueueName, InvalidSetting, Unsupported
 from tests.contracts.conftest import wait_for
 
@@ -205,6 +207,63 @@ def test_stop_returns_within_its_deadline_though_a_job_does_not_end() -> None:
     assert time.monotonic() - began < 2
     assert gello.queue.size() == 4, "what still ran is back, without an attempt"
     let_go.set()
+
+
+def test_closing_an_app_cancels_the_async_job_that_runs_and_its_thread_is_free_again() -> None:
+    told: list[str] = []
+
+    @queueable(max_attempts=1)
+    async def endless() -> None:
+        told.append(f"attempt {current_job().attempt}")
+        if told.count("attempt 1") == 1:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                told.append("cleaned up")
+
+    gello = Gello("memory://", jobs=[endless])
+    gello.queue.push(endless)
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: bool(told))
+    gello.close()
+    assert told[:2] == ["attempt 1", "cleaned up"]
+    wait_for(lambda: len(told) == 3)
+    worker.stop()
+    gello.close()
+    assert told[2] == "attempt 1", "it went back without an attempt, to the worker that still ran"
+    assert gello.failed.count() == 0
+
+
+@pytest.mark.parametrize("stubborn", ["awaits", "blocks"])
+def test_closing_an_app_does_not_wait_for_ever_for_an_async_job_that_does_not_end(
+    stubborn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    started, let_go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    @queueable(max_attempts=1)
+    async def endless() -> None:
+        started.set()
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001) if stubborn == "awaits" else let_go.wait(10)
+        ended.set()
+
+    monkeypatch.setattr(loop, "GRACE", 0.2)
+    gello = Gello("memory://", jobs=[endless])
+    gello.queue.push(endless)
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    assert started.wait(5)
+    began = time.monotonic()
+    gello.close()
+    assert time.monotonic() - began < 1
+    assert "it is left behind" in caplog.text
+    let_go.set()
+    assert ended.wait(5)
+    worker.join()
+    worker.stop()
+    assert gello.failed.count() == 0
 
 
 def test_100_000_delayed_jobs_are_not_held_by_the_worker() -> None:
