@@ -133,6 +133,8 @@ class Worker(dramatiq.Worker):
             self.broker.declare_queue(name)
         if not getattr(self.broker, "_booted", False):
             self.broker.emit_after("process_boot")
+            # Brokers of ours know it themselves.
+            vars(self.broker)["_booted"] = True
         if isinstance(self.broker, GelloBroker):
             self._start_on(self.broker)
         else:

@@ -12,6 +12,7 @@ import pytest
 from dramatiq.brokers.stub import StubBroker
 
 from gello_dramatiq import Gello
+from gello_dramatiq.worker import Worker
 
 ALL = ("memory", "sync", "sqlite", "stub")
 QUEUED = ("memory", "sqlite", "stub")
@@ -38,13 +39,17 @@ class Bench:
         self.apps.append(app)
         return app
 
+    def worker(self, app: Gello, **options: Any) -> Worker:
+        worker = app.worker(**options)
+        worker.worker_timeout = 50  # how long the threads of a stock broker sleep between two looks, in milliseconds
+        return worker
+
     def work(self, app: Gello, until: Callable[[], bool], seconds: float = 10, **options: Any) -> None:
         """Work until something holds; fail if it doesn't in time. On sync everything has run by now."""
         if self.broker == "sync":
             assert until()
             return
-        worker = app.worker(**{"concurrency": 4, **options})
-        worker.worker_timeout = 50  # how long the threads of a stock broker sleep between two looks, in milliseconds
+        worker = self.worker(app, **{"concurrency": 4, **options})
         worker.start()
         try:
             wait_for(until, seconds)

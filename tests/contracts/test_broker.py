@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from gello_dramatiq.errors import (
     InvalidDuration,
     InvalidPayload,
     InvalidQueueName,
+    JobExpired,
     PayloadTooLarge,
     Unsupported,
 )
@@ -204,6 +206,21 @@ def test_a_worker_without_queues_finds_a_queue_that_nobody_declared(bench: Bench
     assert app.queue.size("brand-new") == 0
 
 
+@on(*QUEUED)
+def test_a_process_boots_its_broker_once_however_many_workers_follow_each_other(bench: Bench) -> None:
+    booted: list[int] = []
+
+    class Boot(dramatiq.Middleware):
+        def after_process_boot(self, broker: Any) -> None:
+            booted.append(1)
+
+    app = bench.app()
+    app.broker.add_middleware(Boot())
+    for _ in range(2):
+        bench.work(app, lambda: True)
+    assert booted == [1]
+
+
 @on(*OURS)
 def test_a_finished_job_is_gone(bench: Bench) -> None:
     @queueable
@@ -234,6 +251,28 @@ def test_a_job_out_of_attempts_is_kept_with_its_last_error_and_every_attempt(ben
         (number, f"ValueError: attempt {number}") for number in (1, 2, 3)
     ]
     assert job_id in (None, failed.id)
+
+
+@on(*ALL)
+def test_a_failed_job_that_is_retried_has_its_payload_and_all_its_attempts_again(bench: Bench) -> None:
+    ran: list[tuple[str, int, int]] = []
+    mended = threading.Event()
+
+    @queueable(max_attempts=2, retry_after=0)
+    def work(n: int) -> None:
+        ran.append((current_job().id, n, current_job().attempt))
+        if not mended.is_set():
+            raise ValueError
+
+    app = bench.app(work)
+    push_swallowing(bench, work, 7, ValueError)
+    bench.work(app, lambda: app.failed.count() == 1)
+    (failed,) = app.failed.all()
+    mended.set()
+    app.failed.retry(failed.id)
+    assert app.failed.count() == 0
+    bench.work(app, lambda: len(ran) == 3)
+    assert ran == [(failed.id, 7, 1), (failed.id, 7, 2), (failed.id, 7, 1)]
 
 
 @on(*ALL)
@@ -482,7 +521,7 @@ def test_retry_for_and_fail_for_narrow_what_is_retried(bench: Bench) -> None:
     assert {kind: ran.count(kind) for kind in ran} == {"os": 3, "key": 1, "picky": 1}
 
 
-@on(*OURS)
+@on(*ALL)
 def test_a_job_whose_retry_until_has_passed_is_set_aside_as_expired(bench: Bench) -> None:
     ran: list[int] = []
 
@@ -491,7 +530,8 @@ def test_a_job_whose_retry_until_has_passed_is_set_aside_as_expired(bench: Bench
         ran.append(1)
 
     app = bench.app(late)
-    late.later("200ms")
+    with pytest.raises(JobExpired) if bench.broker == "sync" else nullcontext():
+        late.later("200ms")
     bench.work(app, lambda: app.failed.count() == 1)
     assert ran == []
     assert app.failed.all()[0].reason == "expired"
@@ -570,6 +610,19 @@ def test_clear_drops_what_waits_and_leaves_what_runs_and_what_failed(bench: Benc
     wait_for(lambda: ended == [1])
     worker.stop()
     assert app.failed.count() == 1
+
+
+@on("sync")
+def test_sync_holds_no_job_and_names_the_queues_of_those_it_knows(bench: Bench) -> None:
+    @queueable(queue="emails")
+    def send() -> None: ...
+
+    app = bench.app(send)
+    send.push()
+    send.on("high").push()
+    assert [app.queue.size("emails", state=state) for state in ("ready", "delayed", "reserved")] == [0, 0, 0]
+    assert app.queue.clear("emails") == 0
+    assert app.queue.names() == ["emails", "high"]
 
 
 @on("stub")

@@ -14,9 +14,7 @@ from dramatiq import Message
 
 from gello_dramatiq import Queueable, queueable
 from gello_dramatiq.errors import InvalidDefinition, JobUnknown
-from tests.contracts.conftest import Bench, on
-
-ALL = ("memory", "sync", "sqlite", "stub")
+from tests.contracts.conftest import ALL, Bench, on
 
 
 @on(*ALL)
