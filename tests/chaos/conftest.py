@@ -39,10 +39,10 @@ class Rig:
     def url(self) -> str:
         return f"sqlite:///{self.folder / 'gello.db'}"
 
-    def worker(self, concurrency: int = 4, lease: str = LEASE) -> subprocess.Popen[bytes]:
+    def worker(self, concurrency: int = 4, lease: str = LEASE, *faults: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.work", self.url, str(concurrency), lease],
+                [sys.executable, "-m", "tests.chaos.work", self.url, str(concurrency), lease, *faults],
                 stderr=log,
                 env={**os.environ, jobs.HISTORY: str(self.folder / "history")},
             )

@@ -26,13 +26,6 @@ def steady(n: int, seconds: float = 0.0) -> None:
     note("finish", n)
 
 
-@queueable(max_attempts=3)
-def good(n: int, seconds: float = 0.0) -> None:
-    note("start", n)
-    time.sleep(seconds)
-    note("finish", n)
-
-
 @queueable(max_attempts=2)
 def poison() -> None:
     """Kills its worker each time."""

@@ -1,13 +1,31 @@
-"""A worker process for the chaos tests: `python -m tests.chaos.work URL CONCURRENCY`."""
+"""A worker process for the chaos tests: `python -m tests.chaos.work URL CONCURRENCY LEASE [FAULT]`.
+
+A "deadly" one dies once it has claimed a job, before a thread begins it; a "patient" one gives nothing back before it
+stops.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+from typing import Any
 
-from gello_dramatiq import Gello
+from gello_dramatiq import Gello, coordinator
+from gello_dramatiq.lanes import WorkQueue
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
 
 if __name__ == "__main__":
+    url, concurrency, lease, *faults = sys.argv[1:]
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    gello = Gello(sys.argv[1], modules=["tests.chaos.jobs"], lease=sys.argv[3])
-    sys.exit(gello.worker(concurrency=int(sys.argv[2]), queues=["default"], grace="5s").run())
+    gello = Gello(url, modules=["tests.chaos.jobs"], lease=lease)
+    if "deadly" in faults:
+        WorkQueue.put = die  # type: ignore[method-assign]  # a fault on purpose
+    if "patient" in faults:
+        coordinator.PATIENCE = 60
+    sys.exit(gello.worker(concurrency=int(concurrency), queues=["default"], grace="5s").run())

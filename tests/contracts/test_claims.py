@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,22 @@ def fields(**wrong: Any) -> bytes:
     """A message of which one field is no sense."""
     right = {"actor_name": "work", "message_id": "id", "args": [], "kwargs": {}, "options": {}, "message_timestamp": 1}
     return json.dumps({"queue_name": "default", **right, **wrong}).encode()
+
+
+@contextmanager
+def due_in(app: Gello, seconds: float) -> Iterator[None]:
+    """Check that what a block delays is due so long after it; the clock may have gone on by what the block took."""
+    broker: Any = app.broker
+    stored = isinstance(broker, DatabaseBroker)
+    before = int(time.time() * 1000) / 1000 if stored else time.monotonic()
+    yield
+    after = time.time() if stored else time.monotonic()
+    if stored:
+        with broker.database.read() as connection:
+            due = connection.exec_driver_sql("SELECT available_at FROM queue_jobs WHERE state = 1").scalar_one() / 1000
+    else:
+        due = broker.next_due()
+    assert before + seconds <= due <= after + seconds
 
 
 def claim_one(app: Gello, owner: str = "one") -> Claim:
@@ -104,6 +122,30 @@ def test_settling_twice_changes_nothing_the_second_time(bench: Bench) -> None:
 
 
 @on(*OURS)
+@pytest.mark.parametrize("kind", [Kind.RETRIED, Kind.RELEASED])
+def test_what_is_put_back_is_due_after_exactly_its_delay(bench: Bench, kind: Kind) -> None:
+    @queueable
+    def work() -> None: ...
+
+    app = bench.app(work)
+    work.push()
+    claim = claim_one(app)
+    claim.outcome = Outcome(kind, delay=timedelta(minutes=7), progress=Progress(attempts=1))
+    with due_in(app, 420):
+        ours(app).settle([claim])
+
+
+@on(*OURS)
+def test_a_delayed_push_is_due_after_exactly_its_delay(bench: Bench) -> None:
+    @queueable
+    def work() -> None: ...
+
+    app = bench.app(work)
+    with due_in(app, 300.5):
+        work.later("5m500ms")
+
+
+@on(*OURS)
 def test_the_ack_that_dramatiq_sends_after_a_release_changes_nothing(bench: Bench) -> None:
     from gello_dramatiq.completer import Completer
 
@@ -152,20 +194,29 @@ def test_an_ack_with_an_error_that_nobody_judged_gives_the_job_back(bench: Bench
 
 
 @on(*QUEUED)
-def test_what_has_not_started_goes_back_on_a_graceful_stop_in_its_order(bench: Bench) -> None:
+def test_what_has_not_started_goes_back_on_a_graceful_stop_in_its_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gello_dramatiq.coordinator.PATIENCE", 60)
     let_go = threading.Event()
     ran: list[tuple[int, int]] = []
+
+    @queueable
+    def quick() -> None: ...
 
     @queueable
     def hold(n: int) -> None:
         ran.append((n, current_job().attempt))
         let_go.wait(10)
 
-    app = bench.app(hold)
-    app.queue.bulk([hold.job(n) for n in range(6)])
+    app = bench.app(quick, hold)
+    # After quick jobs a worker claims ahead.
+    app.queue.bulk([*(quick.job() for _ in range(500)), *(hold.job(n) for n in range(6))])
     worker = bench.worker(app, concurrency=1, queues=["default"])
     worker.start()
     wait_for(lambda: len(ran) == 1)
+    if bench.broker in OURS:
+        wait_for(lambda: app.queue.size(state="reserved") == 6)
 
     def end_once_it_stops() -> None:
         wait_for(lambda: not worker.workers[0].running)
@@ -180,7 +231,7 @@ def test_what_has_not_started_goes_back_on_a_graceful_stop_in_its_order(bench: B
         return
     assert (app.queue.size(), app.queue.size(state="reserved")) == (5, 0)
     bench.work(app, lambda: len(ran) == 6, concurrency=1)
-    assert ran == [(n, 1) for n in range(6)], "in its order"
+    assert ran == [(n, 1) for n in range(6)]
 
 
 @on(*OURS)
@@ -276,8 +327,9 @@ def test_a_job_of_an_unknown_name_goes_back_for_30_seconds(bench: Bench) -> None
     del app.broker.actors["unheard"]
     app.jobs._definitions.clear()
     worker = app.worker(concurrency=1)
-    worker.start()
-    wait_for(lambda: app.queue.size(state="delayed") == 1)
+    with due_in(app, 30):
+        worker.start()
+        wait_for(lambda: app.queue.size(state="delayed") == 1)
     worker.stop()
     assert app.failed.count() == 0
 
