@@ -22,6 +22,7 @@ from .appetite import CLAIM, Appetite
 from .broker import GelloBroker
 from .claim import Claim
 from .completer import PUT_OFF, Completer, Mark
+from .drained import Drained
 from .errors import JobCrashed, TablesMissing
 from .lanes import Lane, Unstarted
 from .outcome import GIVEN_BACK, Kind, Outcome, Reason
@@ -59,7 +60,7 @@ class Coordinator:
         self.processed = self.failed = 0
         self.held: set[Claim] = set()
         self.unsettled: list[Claim] = []
-        self.drained = threading.Event()
+        self.drained = Drained()
         self._lanes: dict[str, Lane] = {}
         self._direct: Callable[[Claim], None] | None = None
         self._served = ServedQueues(queues, broker.ready_queues)
@@ -140,10 +141,8 @@ class Coordinator:
         return [claim for claim in self.held.copy() if claim.started and not claim.settled]
 
     def wait_until_drained(self) -> None:
-        """Wait until nothing is ready, held or unsettled."""
-        self.drained.clear()
-        self.completer.wake()
-        self.drained.wait()
+        """Wait until nothing is ready, held or unsettled, until `max_jobs` are done, or until this has ended."""
+        self.drained.wait(self.completer.wake)
 
     def knows(self) -> set[Any]:
         """The keys of all claims that are held here or wait to be settled."""
@@ -186,7 +185,7 @@ class Coordinator:
             log.warning("The %s broker couldn't be told that this worker has ended: %s", self.broker.name, error)
         finally:
             self.ended.set()
-            self.drained.set()
+            self.drained.end()
             self.completer.close_marks()
 
     def _turn(self) -> None:
@@ -206,11 +205,13 @@ class Coordinator:
             self.unsettled = settling
             want = min(self._want(), CLAIM)
             queues = [name for name in self.serves() if self._served.let(name)] if want > 0 else []
+            self.drained.look()
             stale, claimed = self.broker.exchange(self.owner, settling, queues, want)
             self.unsettled = []
             self._hand_out(claimed)
             self._settled(settling, stale)
-            self.drained.set() if want > 0 and not claimed and not self.held else self.drained.clear()
+            if not claimed and not self.held and not self.completer.waiting and (want > 0 or self._has_done_all()):
+                self.drained.found_nothing()
             if len(claimed) < want or self._want() < CLAIM:
                 return
 
@@ -222,6 +223,9 @@ class Coordinator:
             return wanted
         taken = self.processed + len(self.held) + len(self.unsettled) + len(self.completer.waiting)
         return min(wanted, max(self.max_jobs - taken, 0))
+
+    def _has_done_all(self) -> bool:
+        return self.max_jobs is not None and self.processed >= self.max_jobs
 
     def _idle(self) -> bool:
         return len(self.held) < self.worker.worker_threads

@@ -214,7 +214,7 @@ class Worker(dramatiq.Worker):
         )
 
     def join(self) -> None:
-        """Wait until nothing is ready, held or unsettled."""
+        """Wait until nothing is ready, held or unsettled, until `max_jobs` are done, or until the worker has ended."""
         if isinstance(self.broker, GelloBroker):
             self._fed().wait_until_drained()
         else:
@@ -257,7 +257,7 @@ class Worker(dramatiq.Worker):
             return False
         if options.max_jobs is not None and coordinator.processed >= options.max_jobs:
             return True
-        return options.stop_when_empty and coordinator.drained.is_set()
+        return options.stop_when_empty and bool(coordinator.drained)
 
     def _whole(self) -> bool:
         """Whether all threads live, unless they were asked to end; a dead one ends the process."""

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from dramatiq.brokers.stub import StubBroker
 from gello_dramatiq import Gello, coordinator, current_job, queueable
 from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.brokers.memory import MemoryBroker
+from gello_dramatiq.claim import Claim
 from gello_dramatiq.errors import DatabaseUnavailable, WorkerRunning
+from gello_dramatiq.failed_jobs.memory import MemoryFailedJobs
+from gello_dramatiq.failed_jobs.record import EVERY, FailedJob
+from gello_dramatiq.worker import Worker
 from tests.contracts.conftest import wait_for
 
 
@@ -183,6 +189,89 @@ def test_join_ends_when_the_worker_is_stopped() -> None:
     worker.stop()
     joining.join(5)
     assert not joining.is_alive()
+
+
+def joined(worker: Worker) -> threading.Event:
+    """Set once a `join`, in a thread of its own, has returned."""
+    ended = threading.Event()
+    threading.Thread(target=lambda: (worker.join(), ended.set()), daemon=True).start()
+    return ended
+
+
+def test_join_waits_for_the_row_of_a_failed_job() -> None:
+    asked, let_go = threading.Event(), threading.Event()
+
+    class Slow(MemoryFailedJobs):
+        def add(self, job: FailedJob) -> None:
+            asked.set()
+            let_go.wait(10)
+            super().add(job)
+
+    @queueable(max_attempts=1)
+    def bad() -> None:
+        raise ValueError
+
+    gello = Gello("memory://", jobs=[bad])
+    gello._store = store = Slow()
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    gello.queue.push(bad)
+    assert asked.wait(5)
+    ended = joined(worker)
+    assert not ended.wait(0.3)
+    let_go.set()
+    assert ended.wait(5)
+    assert store.count(EVERY) == 1
+    worker.stop()
+
+
+def test_join_is_not_ended_by_a_look_that_missed_the_last_push() -> None:
+    looked, let_go = threading.Event(), threading.Event()
+
+    class Slow(MemoryBroker):
+        def claim(self, owner: str, queues: Sequence[str], limit: int) -> list[Claim]:
+            claims = super().claim(owner, queues, limit)
+            looked.set()
+            let_go.wait(10)
+            return claims
+
+    @queueable
+    def hold() -> None:
+        held.wait(10)
+
+    held = threading.Event()
+    gello = Gello(broker=Slow(), jobs=[hold])
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    assert looked.wait(5)
+    gello.queue.push(hold)
+    ended = joined(worker)
+    let_go.set()
+    assert not ended.wait(0.3)
+    held.set()
+    assert ended.wait(5)
+    worker.stop()
+
+
+def test_join_ends_when_max_jobs_are_done_and_when_the_worker_has_died() -> None:
+    @queueable
+    def work() -> None: ...
+
+    gello = Gello("memory://", jobs=[work])
+    gello.queue.bulk(work.job() for _ in range(3))
+    worker = gello.worker(max_jobs=2)
+    worker.start()
+    assert joined(worker).wait(5)
+    wait_for(lambda: worker.status().processed == 2)
+    assert joined(worker).wait(5)
+    worker.stop()
+
+    worker = gello.worker()
+    worker.start()
+    worker._fed()._given_up = True
+    worker._fed().ended.wait(5)
+    assert joined(worker).wait(5)
+    worker.stop()
 
 
 def test_hooks_that_hang_hold_up_neither_the_rows_of_others_nor_the_stop() -> None:
