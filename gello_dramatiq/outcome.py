@@ -184,7 +184,9 @@ def decide(
     if reason is not None:
         return Outcome(Kind.FAILED, error=error, reason=reason, progress=after)
 
-    wait = error.wait if isinstance(error, Retry) and error.wait is not None else limits.backoff.delay(number, error)
+    # A rule of the user's may return anything: what is no duration must be found before settling meets it.
+    own = error.wait if isinstance(error, Retry) else None
+    wait = duration(limits.backoff.delay(number, error)) if own is None else own
     if limits.retry_until is not None and age() + wait > limits.retry_until:
         return Outcome(Kind.FAILED, error=error, reason=_reason(error), progress=after)
     after.traceback = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gello_dramatiq.backoff import Constant, Steps, as_backoff
-from gello_dramatiq.errors import JobCrashed, JobEnded, JobExpired, JobTimeout, JobUnknown, JobUnloadable
+from gello_dramatiq.errors import (
+    InvalidDuration,
+    JobCrashed,
+    JobEnded,
+    JobExpired,
+    JobTimeout,
+    JobUnknown,
+    JobUnloadable,
+)
 from gello_dramatiq.outcome import (
     DONE,
     MAX_HISTORY,
@@ -40,6 +48,27 @@ def after(
     took: float = 0.5,
 ) -> Outcome:
     return decide(error, progress or Progress(), limits, lambda: age, 1_000, took)
+
+
+class Rule:
+    """A backoff of the user's own."""
+
+    def __init__(self, wait: Any) -> None:
+        self._wait = wait
+
+    def delay(self, attempt: int, error: BaseException) -> Any:
+        return self._wait
+
+
+@pytest.mark.parametrize("wait", [60, "1m", MINUTE])
+def test_a_backoff_of_ones_own_may_return_any_duration(wait: Any) -> None:
+    assert after(ValueError(), limits=replace(LIMITS, backoff=Rule(wait))).delay == MINUTE
+
+
+@pytest.mark.parametrize("wait", ["soon", None, -1, timedelta(seconds=-1)])
+def test_a_backoff_of_ones_own_that_returns_no_duration_is_found_where_it_is_asked(wait: Any) -> None:
+    with pytest.raises(InvalidDuration):
+        after(ValueError(), limits=replace(LIMITS, backoff=Rule(wait)))
 
 
 def until_the_end(error: BaseException, limits: Limits = LIMITS) -> list[Outcome]:
