@@ -168,7 +168,9 @@ class JobActor(Actor[..., Any]):
             log.warning(
                 "%s %s: on_failure isn't called, as its payload can't be loaded.", self.actor_name, message.message_id
             )
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a sys.exit in a hook must not end a thread that others need
             log.exception("%s %s: on_failure raised an error.", self.actor_name, message.message_id)
         finally:
             current.leave(tokens)

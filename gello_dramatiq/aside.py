@@ -51,5 +51,5 @@ class Aside:
             call, argument = item
             try:
                 call(argument)
-            except Exception:
+            except BaseException:  # a thread that ended would be missing from then on
                 log.exception("%s met an error that it doesn't know.", self._name)

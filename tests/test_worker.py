@@ -7,14 +7,19 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dramatiq import Broker
+from dramatiq.brokers.stub import StubBroker
 
-from gello_dramatiq import Gello, WorkerOptions, current_job, loop, queueable
+from gello_dramatiq import Gello, WorkerOptions, current_job, loop, queueable, retries
+from gello_dramatiq.brokers.memory import MemoryBroker
 from gello_dramatiq.errors import InvalidDefinition, InvalidDuration, InvalidQueueName, InvalidSetting, Unsupported
 from tests.contracts.conftest import wait_for
 
@@ -318,3 +323,51 @@ def test_a_listener_of_the_log_sees_one_line_for_each_outcome(caplog: pytest.Log
     assert len(lines) == 2
     assert " done in " in lines[0]
     assert lines[1].endswith("failed on attempt 1 of 1 (error): ValueError: -1")
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///gello.db"])
+def test_a_backoff_that_returns_no_duration_neither_loses_its_job_nor_runs_it_for_ever(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rule:
+        def delay(self, attempt: int, error: BaseException) -> Any:
+            return None if attempt == 1 else 0.01
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(retries, "DEFAULT_RETRY_AFTER", timedelta(milliseconds=10))
+
+    @queueable(max_attempts=3, backoff=Rule())
+    def bad() -> None:
+        raise ValueError
+
+    gello = Gello(url, jobs=[bad])
+    gello.queue.push(bad)
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: gello.failed.count() == 1)
+    worker.stop()
+    assert len(gello.failed.all()[0].attempts) == 3
+    gello.close()
+
+
+@pytest.mark.parametrize("broker", [MemoryBroker, StubBroker])
+def test_an_on_failure_that_ends_its_thread_keeps_no_other_from_being_called(broker: type[Broker]) -> None:
+    failed: list[int] = []
+
+    @queueable(max_attempts=1)
+    def bad(n: int) -> None:
+        raise ValueError(n)
+
+    @bad.on_failure
+    def leave(error: BaseException, n: int) -> None:
+        failed.append(n)
+        sys.exit(1)
+
+    gello = Gello(broker=broker(), jobs=[bad])
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    for n in range(6):
+        gello.queue.push(bad, n)
+        wait_for(lambda n=n: failed == [*range(n + 1)])  # type: ignore[misc]  # a default binds the loop's value
+    worker.stop()
+    gello.close()
