@@ -13,7 +13,7 @@ from .backoff import AnyBackoff, Backoff, Constant, as_backoff
 from .durations import Duration, duration
 from .errors import GelloError, InvalidDefinition, InvalidQueueName
 from .outcome import ErrorTypes, Limits
-from .pipeline import JobMiddleware
+from .pipeline import JobMiddleware, as_middleware
 
 QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]{0,127}")
 
@@ -202,12 +202,6 @@ def _errors(name: str) -> Callable[[Any], ErrorTypes]:
     return read
 
 
-def _middleware(value: Any) -> tuple[JobMiddleware, ...]:
-    if not isinstance(value, list | tuple) or not all(callable(layer) for layer in value):
-        raise InvalidDefinition(f"middleware={value!r}: give a list of callables (job, call).")
-    return tuple(value)
-
-
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidDefinition(f"rerun_after_crash={value!r}: give True or False.")
@@ -224,6 +218,6 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "retry_for": _errors("retry_for"),
     "fail_for": _errors("fail_for"),
     "retry_until": _some_time("retry_until"),
-    "middleware": _middleware,
+    "middleware": as_middleware,
     "rerun_after_crash": _flag,
 }

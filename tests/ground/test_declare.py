@@ -43,6 +43,23 @@ def audit(job: Any, call: Any) -> Any:
     return call()
 
 
+async def audit_later(job: Any, call: Any) -> Any:
+    return call()
+
+
+class Audit:
+    def __call__(self, job: Any, call: Any) -> Any:
+        return call()
+
+    async def later(self, job: Any, call: Any) -> Any:
+        return call()
+
+
+class LateAudit:
+    async def __call__(self, job: Any, call: Any) -> Any:
+        return call()
+
+
 # ------------------------------------------------------------------------------------------------- functions
 
 
@@ -140,6 +157,8 @@ def test_what_is_no_function_is_refused_with_what_to_do_instead() -> None:
 
 # ------------------------------------------------------------------------------------------------- options
 
+AUDIT = Audit()
+
 WRONG = [
     ({"queue": "no spaces"}, "'no spaces' is no queue name"),
     ({"queue": ""}, "'' is no queue name"),
@@ -166,6 +185,12 @@ WRONG = [
     ({"fail_for": ValueError("x")}, "give an exception class or a list of them"),
     ({"middleware": audit}, r"give a list of callables \(job, call\)"),
     ({"middleware": ["audit"]}, r"middleware=\['audit'\]: give a list of callables"),
+    ({"middleware": [Audit]}, "Audit'> is a class: .* give the instance"),
+    ({"middleware": [audit_later]}, "audit_later .* is async; make it a plain function"),
+    ({"middleware": [Audit().later]}, "is async; make it a plain function"),
+    ({"middleware": [LateAudit()]}, "is async; make it a plain function"),
+    ({"middleware": [lambda job, call: (yield)]}, "says yield"),
+    ({"middleware": [lambda job: None]}, "is called with job and call, and doesn't take that: too many positional"),
     ({"rerun_after_crash": "no"}, "rerun_after_crash='no': give True or False"),
     ({"max_attempt": 3}, "'max_attempt' is no option here; did you mean 'max_attempts'?"),
     ({"tries": 3}, "'tries' is no option here; .*(did you mean|there are: queue, priority)"),
@@ -202,6 +227,7 @@ RIGHT: list[tuple[str, Any, Any]] = [
     ("fail_for", [KeyError, OSError], (KeyError, OSError)),
     ("retry_until", timedelta(days=1), timedelta(days=1)),
     ("middleware", [audit], (audit,)),
+    ("middleware", [AUDIT], (AUDIT,)),
     ("rerun_after_crash", False, False),
     ("timeout", None, None),
 ]

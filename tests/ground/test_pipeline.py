@@ -71,3 +71,13 @@ def test_a_middleware_may_call_twice() -> None:
     runs: list[int] = []
     compose([lambda job, call: (call(), call())], JOB, lambda: runs.append(1))()
     assert len(runs) == 2
+
+
+def test_a_middleware_that_turns_out_to_be_async_is_an_error_and_no_job_that_never_ran_is_done() -> None:
+    async def late(job: Job, call: Call) -> Any:
+        return call()
+
+    hidden = [lambda job, call: late(job, call), lambda job, call: (call(), None)[1]]
+    for layers in (hidden, hidden[::-1]):
+        with pytest.raises(TypeError, match="is async; make it a plain function"):
+            compose(layers, JOB, lambda: None)()
