@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from .durations import spell
 from .errors import JobTimeout
 from .forks import forget_in_children
 
@@ -150,7 +151,7 @@ class Watchdog:
             deadline.armed = False
             deadline.token.clear()
             if not returned and error is None:
-                late = JobTimeout(f"ran longer than its timeout of {timedelta(seconds=seconds)}")
+                late = JobTimeout(f"ran longer than its timeout of {spell(timedelta(seconds=seconds))}")
                 raise late.with_traceback(interrupt.__traceback__) from None
         if error is None:
             return result

@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from datetime import timedelta
 from typing import Any
 
+from .durations import spell
 from .errors import JobTimeout
 from .forks import forget_in_children
 from .outcome import Release
@@ -91,4 +92,4 @@ async def _bounded(work: Coroutine[Any, Any, Any], seconds: float) -> Any:
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        raise JobTimeout(f"ran longer than its timeout of {timedelta(seconds=seconds)}") from error
+        raise JobTimeout(f"ran longer than its timeout of {spell(timedelta(seconds=seconds))}") from error

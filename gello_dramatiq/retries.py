@@ -121,7 +121,9 @@ def _tell(message: Any, progress: Progress, limits: Limits, outcome: Outcome, to
     facts = _facts(message, outcome.kind, took)
     match outcome.kind:
         case Kind.RELEASED:
-            log.info("%s released, runs again in %s", name, spell(outcome.delay), extra=facts)
+            said = why.partition(": ")[2]
+            released = f"released: {said};" if said else "released,"
+            log.info("%s %s runs again in %s", name, released, spell(outcome.delay), extra=facts)
         case Kind.RETRIED:
             log.warning("%s %s: %s; runs again in %s", name, number, why, spell(outcome.delay), extra=facts)
         case _:

@@ -36,7 +36,7 @@ def test_a_handler_past_its_deadline_is_interrupted_where_it_is(watchdog: Watchd
     late = []
     for _ in range(3):
         began = time.monotonic()
-        with pytest.raises(JobTimeout, match=r"0:00:00\.1") as raised:
+        with pytest.raises(JobTimeout, match=r"timeout of 0\.1s") as raised:
             watchdog.call(0.1, endless, None)
         late.append(time.monotonic() - began - 0.1)
     assert min(late) >= 0

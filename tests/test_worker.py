@@ -18,7 +18,7 @@ import pytest
 from dramatiq import Broker
 from dramatiq.brokers.stub import StubBroker
 
-from gello_dramatiq import Gello, WorkerOptions, current_job, loop, queueable, retries
+from gello_dramatiq import Gello, Release, WorkerOptions, current_job, loop, queueable, retries
 from gello_dramatiq.brokers.memory import MemoryBroker
 from gello_dramatiq.errors import InvalidDefinition, InvalidDuration, InvalidQueueName, InvalidSetting, Unsupported
 from tests.contracts.conftest import wait_for
@@ -170,7 +170,24 @@ def test_timeout_and_backoff_of_a_worker_or_the_settings_reach_a_job_that_says_n
     assert len(seen) == 2
     for seconds, line in seen:
         assert 0.1 <= seconds < 1
-        assert line.endswith("JobTimeout: ran longer than its timeout of 0:00:00.100000; runs again in 7m")
+        assert line.endswith("JobTimeout: ran longer than its timeout of 0.1s; runs again in 7m")
+
+
+def test_the_log_says_why_a_job_was_released(caplog: pytest.LogCaptureFixture) -> None:
+    @queueable
+    def shy(why: str) -> None:
+        if why not in seen:
+            seen.append(why)
+            raise Release(0, why)
+
+    seen: list[str] = []
+    gello = Gello("memory://", jobs=[shy])
+    with caplog.at_level(logging.INFO, "gello.jobs"):
+        for why in ("quiet hours: night", ""):
+            gello.queue.push(shy, why)
+        gello.worker(concurrency=1, stop_when_empty=True).run()
+    said = [record.getMessage().split(" ", 2)[2] for record in caplog.records if "runs again" in record.getMessage()]
+    assert sorted(said) == ["released, runs again in 0s", "released: quiet hours: night; runs again in 0s"]
 
 
 def test_flags_of_a_worker_stand_below_the_definition_and_above_the_settings() -> None:
