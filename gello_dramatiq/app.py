@@ -75,8 +75,8 @@ class Gello:
         )
         self._runner = Runner(self.queue, Watchdog(), LoopThread())
         self._limits = self._settings_limits()
-        self._install_middleware()
         self.failed = FailedJobs(self._store, self._push_again, self._requeue_in_one())
+        self._install_middleware()
         for module in (*self.settings.modules, *([modules] if isinstance(modules, str) else modules)):
             self.jobs.collect(module)
         for job in jobs:
@@ -173,6 +173,7 @@ class Gello:
             broker.add_middleware(retries)
         if isinstance(broker, SyncBroker):
             broker.keep, broker.after_failure = self._keep, self._after_failure
+            broker.after_success = self.failed.succeeded
         elif isinstance(broker, GelloBroker):
             broker.add_middleware(FeedWorkers(self._keep, self._after_failure))
         else:

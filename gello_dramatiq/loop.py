@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from .durations import spell
-from .errors import JobTimeout
+from .errors import JobTimeout, Unsupported
 from .forks import forget_in_children
 from .outcome import Release
 
@@ -40,7 +40,14 @@ class LoopThread:
         Raises:
           JobTimeout: It was cancelled at its deadline.
           Release: It was cancelled by `stop`.
+          Unsupported: This is the loop's own thread, which can't wait for itself.
         """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise Unsupported(
+                "An async job can't run where it is pushed by a task of the event loop that would run it; "
+                "push it from a thread: await asyncio.to_thread(…)."
+            )
         bounded, loop = work if seconds is None else _bounded(work, seconds), self._running()
         try:
             return asyncio.run_coroutine_threadsafe(bounded, loop).result()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, cast
 
@@ -15,10 +16,13 @@ from dramatiq.worker import ConsumerThread, WorkerThread
 from ..broker import Delayed, GelloBroker, State
 from ..claim import Claim
 from ..completer import undecided
+from ..deadline import calm
 from ..errors import JobUnknown, Unsupported
 from ..outcome import Kind, Outcome, Reason
 
 Sleep = Literal["none", "later", "all"]
+_Job = tuple[Claim, float]
+"""A job and its delay in seconds."""
 
 
 class SyncBroker(GelloBroker):
@@ -39,7 +43,8 @@ class SyncBroker(GelloBroker):
         self.sleep = sleep
         self.keep: Callable[[Claim], None] | None = None
         self.after_failure: Callable[[Claim], None] | None = None
-        self._pending: ContextVar[deque[tuple[Claim, float]] | None] = ContextVar("gello_sync_pending", default=None)
+        self.after_success: Callable[[Claim], None] | None = None
+        self._round: ContextVar[_Round | None] = ContextVar("gello_sync_round", default=None)
 
     def put(self, messages: Sequence[Delayed]) -> None:
         if not self._booted:
@@ -48,27 +53,32 @@ class SyncBroker(GelloBroker):
             (Claim(message.message_id, 1, message.encode(), queue=message.queue_name), (delay or 0) / 1000)
             for message, delay in messages
         ]
-        pending = self._pending.get()
-        if pending is not None:
-            pending.extend(jobs)
+        running = self._round.get()
+        if running is not None and running.take(jobs):
             return
-        token = self._pending.set(pending := deque(jobs))
+        token = self._round.set(running := _Round(jobs))
         errors: list[BaseException] = []
         try:
-            while pending:
-                claim, delay = pending.popleft()
+            for claim, delay in running:
                 if self.sleep != "none":
                     time.sleep(delay)
-                errors += self._run_to_its_end(claim)
+                try:
+                    errors += self._run_to_its_end(claim)
+                except Exception as error:  # noqa: BLE001 (a row that can't be kept must not lose the jobs that follow)
+                    errors.append(error)
         finally:
-            self._pending.reset(token)
+            self._round.reset(token)
         if errors:
             raise errors[0]
 
     def _run_to_its_end(self, claim: Claim) -> list[BaseException]:
         while True:
             outcome = self._attempt(claim)
+            if isinstance(outcome.error, KeyboardInterrupt):
+                raise outcome.error
             if outcome.kind is Kind.DONE:
+                if self.after_success is not None:
+                    self.after_success(claim)
                 return []
             if outcome.kind is Kind.FAILED:
                 return [self._fail(claim, outcome)]
@@ -116,6 +126,31 @@ class SyncBroker(GelloBroker):
 
     def join(self, queue_name: str, *, timeout: int | None = None) -> None:
         """Nothing ever waits here."""
+
+
+class _Round:
+    """The jobs of one push, and those that they push while it lasts."""
+
+    def __init__(self, jobs: Iterable[_Job]) -> None:
+        self._jobs = deque(jobs)
+        self._lock = threading.Lock()
+        self._over = False
+
+    def take(self, jobs: Iterable[_Job]) -> bool:
+        """Run these too; False if it is over: what a job left behind, a task or a thread, pushes for itself."""
+        with calm(), self._lock:
+            if not self._over:
+                self._jobs.extend(jobs)
+            return not self._over
+
+    def __iter__(self) -> Iterator[_Job]:
+        while (job := self._next()) is not None:
+            yield job
+
+    def _next(self) -> _Job | None:
+        with calm(), self._lock:
+            self._over = not self._jobs
+            return None if self._over else self._jobs.popleft()
 
 
 class _Here:

@@ -33,7 +33,7 @@ class FailedJobs:
         self.store = store
         self._push = push
         self._requeue = requeue
-        self._retrying: set[str] = set()
+        self._retrying: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def all(self, *, limit: int | None = 50, offset: int = 0, **wanted: Any) -> list[FailedJob]:
@@ -95,6 +95,12 @@ class FailedJobs:
         """How many there are."""
         return self.store.count(Filter(**wanted))
 
+    def succeeded(self, message: Any) -> None:
+        """Drop the row of a retried job that has just succeeded where it was pushed: what it pushed may still fail."""
+        generation = self._retrying.get(message.message_id)
+        if generation is not None:
+            self.store.forget(message.message_id, generation)
+
     def _retry(self, job: FailedJob) -> bool:
         message = job.retried()
         if message is None:
@@ -106,9 +112,9 @@ class FailedJobs:
     def _push_and_forget(self, job: FailedJob, message: Message[Any]) -> bool:
         """Push first: what dies in between has queued the job and keeps its row. False if another thread retries it."""
         with self._lock:
-            if job.generation in self._retrying:
+            if job.id in self._retrying:
                 return False
-            self._retrying.add(job.generation)
+            self._retrying[job.id] = job.generation
         try:
             kept = self.store.find(job.id)
             if kept is None or kept.generation != job.generation:
@@ -117,14 +123,14 @@ class FailedJobs:
             self.store.forget(job.id, job.generation)
             return True
         finally:
-            self._retrying.discard(job.generation)
+            del self._retrying[job.id]
 
     def _retry_among_others(self, job: FailedJob) -> bool:
         try:
             return self._retry(job)
         except Exception:
             kept = self.store.find(job.id)
-            if kept is None or kept.generation == job.generation:
+            if kept is not None and kept.generation == job.generation:
                 raise
-            # It ran where it was pushed, and failed again: it was retried.
+            # It ran where it was pushed, and it or a job that it pushed has failed: it was retried.
             return True
