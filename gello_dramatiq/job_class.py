@@ -17,7 +17,7 @@ from .durations import Delay
 from .errors import InvalidDefinition, InvalidPayload
 from .handler import check_call, check_handler
 from .job import Job
-from .options import JobOptions, Options, PushOptions, push_options, read_options
+from .options import OPTION_NAMES, JobOptions, Options, PushOptions, push_options, read_options
 from .payload import CONFIG, Schema, explain, unfit
 from .push import Push
 
@@ -37,6 +37,9 @@ else:
                     made.model_rebuild(raise_errors=False, _parent_namespace_depth=3)
                     return made
                 except PydanticUserError as error:
+                    for option in OPTION_NAMES:
+                        if f"`{option} = " in str(error):
+                            raise InvalidDefinition(_misplaced(args[0], option)) from error
                     raise InvalidDefinition(unfit(args[0], error)) from error
 
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -82,6 +85,9 @@ class Queueable(BaseModel, metaclass=_QueueableType):
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **options: Any) -> None:
         label = job_name(name or cls.__name__)
         _refuse_hidden_methods(cls, label)
+        for option in OPTION_NAMES:
+            if option in vars(cls) and option not in cls.model_fields:
+                raise InvalidDefinition(_misplaced(cls.__name__, option))
         cls._options = read_options(label, options).over(cls._options)
         handle = getattr(cls, "handle", None)
         if handle is None:
@@ -160,6 +166,13 @@ for _verb in ("job", "push", "later", "on", "with_options"):
 _RESERVED = frozenset(name for name in dir(Queueable) if not name.startswith("_")) | {
     "handle", "before_handle", "after_handle", "on_failure", "definition",
 }  # fmt: skip
+
+
+def _misplaced(name: str, option: str) -> str:
+    return (
+        f"{name}: {option!r} is an option, which nobody reads in the body of the class; "
+        f"write it beside the base: class {name}(Queueable, {option}=…)."
+    )
 
 
 def _refuse_hidden_methods(cls: type[Queueable], label: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, ParamSpec, overload
+from typing import Any, ParamSpec, get_args, overload
 
 from dramatiq import Broker, Message
 
@@ -14,7 +14,7 @@ from .broker import Delayed, GelloBroker, State
 from .definition import Definition, PendingJob, definition_of
 from .durations import Delay
 from .durations import delay as read_delay
-from .errors import InvalidPayload, PayloadTooLarge, Unsupported
+from .errors import InvalidPayload, InvalidSetting, PayloadTooLarge, Unsupported
 from .job import Job
 from .job_class import Queueable
 from .job_function import QueueableFunction
@@ -110,8 +110,11 @@ class Queue:
         """How many jobs of a queue are ready, delayed (waiting for their time) or reserved (held by a worker).
 
         Raises:
+          InvalidSetting: There is no such state.
           Unsupported: The broker can't tell.
         """
+        if state not in get_args(State):
+            raise InvalidSetting(f"state={state!r}: give one of {', '.join(get_args(State))}.")
         return self._ours("size").size(queue_name(queue or self.default_queue), state)
 
     def clear(self, queue: str | None = None) -> int:

@@ -87,9 +87,10 @@ def import_module(name: str) -> ModuleType:
     """Import a module by name.
 
     Raises:
-      ImportFailed: It isn't there, or fails; the message names the file and line.
+      ImportFailed: It is no module's name, isn't there, or fails; the message names the file and line.
       GelloError: What it got from Gello, such as a setting that can't be used, in its own words.
     """
+    _refuse_path(name)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -107,6 +108,14 @@ def import_module(name: str) -> ModuleType:
         if isinstance(error, GelloError) and not isinstance(error, InvalidDefinition):
             raise
         raise ImportFailed(_import_error(name, error)) from error
+
+
+def _refuse_path(name: str) -> None:
+    if "/" in name or name.endswith(".py"):
+        dotted = ".".join(part for part in name.removesuffix(".py").split("/") if part not in ("", "."))
+        raise ImportFailed(f"{name!r} is a file, not a module; name it as Python imports it: {dotted}.")
+    if name.startswith("."):
+        raise ImportFailed(f"{name!r} is relative to nothing here; give the module's whole name, as in myapp{name}.")
 
 
 def _import_error(name: str, error: Exception) -> str:

@@ -62,7 +62,7 @@ class WorkerOptions:
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InvalidSetting(f"{name}={value!r}: give a whole number, 1 or more.")
         if isinstance(self.queues, str):
-            raise InvalidSetting(f"queues={self.queues!r}: give a list, as in queues=[{self.queues!r}].")
+            raise InvalidSetting(f"queues={self.queues!r}: give a list, as in queues={self.queues.split(',')}.")
         for name in self.queues or ():
             queue_name(name)
 

@@ -312,6 +312,7 @@ def test_the_sync_broker_has_nothing_to_work() -> None:
         ({"concurrency": 0}, InvalidSetting, "concurrency=0"),
         ({"max_jobs": 0}, InvalidSetting, "max_jobs=0"),
         ({"queues": "emails"}, InvalidSetting, r"queues=\['emails'\]"),
+        ({"queues": "high,low"}, InvalidSetting, r"queues=\['high', 'low'\]"),
         ({"queues": ["no good"]}, InvalidQueueName, "no good"),
         ({"tries": 0}, InvalidDefinition, "max_attempts=0"),
         ({"grace": "-1s"}, InvalidDuration, "-1s"),

@@ -47,21 +47,11 @@ def _load(name: str | None, modules: Sequence[str]) -> Gello:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     name = name or read_settings().app
-    for each in modules:
-        _refuse_path(each)
     if not name:
         from ..app import Gello
 
         return Gello(modules=modules)
     return _named(name, modules)
-
-
-def _refuse_path(module: str) -> None:
-    from ..errors import ImportFailed
-
-    if "/" in module or module.endswith(".py"):
-        name = ".".join(part for part in module.removesuffix(".py").split("/") if part not in ("", "."))
-        raise ImportFailed(f"{module!r} is a file, not a module; name it as Python imports it: {name}.")
 
 
 def _named(name: str, modules: Sequence[str]) -> Gello:

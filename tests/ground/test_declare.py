@@ -373,6 +373,24 @@ def test_a_field_may_be_called_like_an_option() -> None:
     assert Job.definition.options.queue == "emails"
 
 
+@pytest.mark.parametrize("value", ["30s", ["1s", "5s"], lambda self: [1, 5]], ids=["text", "list", "method"])
+@pytest.mark.parametrize("option", ["queue", "backoff", "middleware"])
+def test_an_option_in_the_body_of_a_class_is_refused_as_nobody_would_read_it(option: str, value: Any) -> None:
+    body = {"__module__": __name__, option: value, "handle": lambda self: None}
+    fix = rf"Job: '{option}' is an option, .*class Job\(Queueable, {option}=…\)"
+    with pytest.raises(InvalidDefinition, match=fix):
+        type(Queueable)("Job", (Queueable,), body)
+
+
+def test_a_field_may_have_the_name_of_an_option() -> None:
+    class Job(Queueable, queue="emails"):
+        queue: str = "theirs"
+
+        def handle(self) -> None: ...
+
+    assert (Job.definition.options.queue, Job().job().payload) == ("emails", {"queue": "theirs"})
+
+
 def test_the_advice_for_a_hidden_method_works() -> None:
     class Job(Queueable):
         copy_: int = Field(alias="copy")

@@ -152,6 +152,19 @@ def test_a_module_that_isnt_there_is_told_with_what_to_do(missing: str) -> None:
         collected(missing)
 
 
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        ("./myapp/jobs.py", "is a file, not a module; name it as Python imports it: myapp.jobs"),
+        ("myapp/jobs", "is a file, not a module; name it as Python imports it: myapp.jobs"),
+        (".jobs", "give the module's whole name, as in myapp.jobs"),
+    ],
+)
+def test_a_path_in_the_place_of_a_module_is_refused_with_the_name_it_may_have(path: str, fix: str) -> None:
+    with pytest.raises(ImportFailed, match=fix):
+        collected(path)
+
+
 def test_a_missing_module_inside_a_package_is_named(package: Write) -> None:
     root = package({"__init__.py": ""})
     with pytest.raises(ImportFailed, match=f"There is no module '{root}.jobs'"):
