@@ -59,12 +59,15 @@ class WorkerOptions:
     def __post_init__(self) -> None:
         for name in ("concurrency", "max_jobs"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise InvalidSetting(f"{name}={value!r}: give a whole number, 1 or more.")
         if isinstance(self.queues, str):
             raise InvalidSetting(f"queues={self.queues!r}: give a list, as in queues={self.queues.split(',')}.")
+        if self.queues is not None and not self.queues:
+            raise InvalidSetting("queues=[]: name at least one, or leave it out to serve all.")
         for name in self.queues or ():
             queue_name(name)
+        duration(self.max_time or 0)
 
     def limits(self) -> Options:
         """What it says about jobs that say nothing themselves."""
@@ -82,7 +85,7 @@ class WorkerStatus:
       failed: Jobs that were given up.
       current_jobs: Those that run now.
       started_at: When it was started; None before that.
-      uptime: How long it has run.
+      uptime: How long it has run, or ran until it was stopped.
       memory: The resident memory of its process, in bytes.
     """
 
@@ -119,7 +122,7 @@ class Worker(dramatiq.Worker):
         self._grace = duration(options.grace).total_seconds()
         self._state: Literal["running", "paused", "stopped"] = "stopped"
         self._started_at: datetime | None = None
-        self._began = 0.0
+        self._began = self._ended = 0.0
         self._stop_asked = threading.Event()
         self._stopping = threading.Lock()
         self._coordinator: Coordinator | None = None
@@ -181,7 +184,7 @@ class Worker(dramatiq.Worker):
         else:
             super().stop(int((until - time.monotonic()) * 1000))
             self.broker.middleware = [m for m in self.broker.middleware if getattr(m, "worker", None) is not self]
-        self._state = "stopped"
+        self._state, self._ended = "stopped", time.monotonic()
 
     def pause(self) -> None:
         """Stop claiming, and give back what has not started; running jobs go on."""
@@ -247,7 +250,8 @@ class Worker(dramatiq.Worker):
         broker.emit_after("worker_boot", self)
 
     def _uptime(self) -> timedelta:
-        return timedelta(seconds=time.monotonic() - self._began if self._started_at else 0)
+        until = self._ended if self._state == "stopped" else time.monotonic()
+        return timedelta(seconds=until - self._began)
 
     def _is_over(self) -> bool:
         options, coordinator = self.options, self._coordinator

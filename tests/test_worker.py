@@ -54,7 +54,9 @@ def test_status_counts_what_was_processed_and_failed_and_names_what_runs() -> No
     assert status.memory > 10_000_000
     let_go.set()
     worker.stop()
-    assert (worker.status().state, worker.status().failed) == ("stopped", 1)
+    status = worker.status()
+    assert (status.state, status.failed) == ("stopped", 1)
+    assert worker.status().uptime == status.uptime, "it ran until it was stopped"
 
 
 def test_run_ends_when_the_queue_is_empty() -> None:
@@ -311,6 +313,9 @@ def test_the_sync_broker_has_nothing_to_work() -> None:
     [
         ({"concurrency": 0}, InvalidSetting, "concurrency=0"),
         ({"max_jobs": 0}, InvalidSetting, "max_jobs=0"),
+        ({"max_jobs": True}, InvalidSetting, "max_jobs=True"),
+        ({"max_time": "-1s"}, InvalidDuration, "-1s"),
+        ({"queues": []}, InvalidSetting, "name at least one"),
         ({"queues": "emails"}, InvalidSetting, r"queues=\['emails'\]"),
         ({"queues": "high,low"}, InvalidSetting, r"queues=\['high', 'low'\]"),
         ({"queues": ["no good"]}, InvalidQueueName, "no good"),
@@ -323,7 +328,7 @@ def test_options_that_cannot_be_used_are_refused_with_their_name(
     options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        Gello("memory://").worker(**options).run()
+        Gello("memory://").worker(**options)
 
 
 def test_options_are_frozen() -> None:

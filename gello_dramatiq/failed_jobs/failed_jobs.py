@@ -10,7 +10,7 @@ from typing import Any
 from dramatiq import Message
 
 from ..durations import Duration, duration
-from ..errors import FailedJobNotFound, InvalidPayload
+from ..errors import FailedJobNotFound, InvalidPayload, InvalidSetting
 from .record import FailedJob, FailedJobStore, Filter
 
 
@@ -43,7 +43,13 @@ class FailedJobs:
           limit: The page's length; None is all of them.
           offset: How many to pass over.
           **wanted: Which: queue, name, reason, since, before, text (see `Filter`).
+
+        Raises:
+          InvalidSetting: The limit or the offset is negative, or a filter can't be used.
         """
+        for name, number in (("limit", limit), ("offset", offset)):
+            if number is not None and number < 0:
+                raise InvalidSetting(f"{name}={number}: give 0 or more.")
         return self.store.all(Filter(**wanted), limit, offset)
 
     def find(self, id: str) -> FailedJob:

@@ -15,7 +15,7 @@ from dramatiq.errors import DecodeError
 from .. import envelope
 from ..claim import Claim
 from ..completer import undecided
-from ..errors import JobEnded
+from ..errors import InvalidSetting, JobEnded
 from ..job import new_job_id
 from ..outcome import Outcome, Progress, Reason, describe
 
@@ -95,9 +95,12 @@ class Filter:
       queue: Of this queue.
       name: Of this job.
       reason: For this reason.
-      since: Failed at or after.
-      before: Failed before.
+      since: Failed at or after; without a zone, in local time.
+      before: Failed before; as `since`.
       text: Somewhere in the name, the exception, the traceback or the payload, in any case.
+
+    Raises:
+      InvalidSetting: There is no such reason, or a moment is no datetime.
     """
 
     queue: str | None = None
@@ -106,6 +109,14 @@ class Filter:
     since: datetime | None = None
     before: datetime | None = None
     text: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason is not None and self.reason not in list(Reason):
+            raise InvalidSetting(f"reason={self.reason!r}: give one of {', '.join(Reason)}.")
+        for name in ("since", "before"):
+            moment = getattr(self, name)
+            if moment is not None and not isinstance(moment, datetime):
+                raise InvalidSetting(f"{name}={moment!r}: give a datetime.")
 
 
 EVERY = Filter()
@@ -160,8 +171,8 @@ def matches(job: FailedJob, wanted: Filter) -> bool:
         wanted.queue in (None, job.queue)
         and wanted.name in (None, job.name)
         and wanted.reason in (None, job.reason)
-        and (wanted.since is None or job.failed_at >= wanted.since)
-        and (wanted.before is None or job.failed_at < wanted.before)
+        and (wanted.since is None or job.failed_at >= wanted.since.astimezone())
+        and (wanted.before is None or job.failed_at < wanted.before.astimezone())
     )
 
 
