@@ -72,7 +72,8 @@ class NoCurrentApp(GelloError):
     """No Gello app is in use, so there is no queue to push to.
 
     Create one first, `gello = Gello("sqlite:///gello.db", modules=["myapp.jobs"])`, import the module that
-    does, or push through an app that you hold: `gello.queue.push(job, …)`.
+    does, or push through an app that you hold: `gello.queue.push(job, …)`. A test needs none: see
+    `gello_dramatiq.testing`.
     """
 
 

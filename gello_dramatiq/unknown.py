@@ -9,6 +9,7 @@ from dramatiq.common import current_millis
 
 from . import envelope
 from .claim import Claim
+from .durations import spell
 from .errors import JobUnknown
 from .outcome import Kind, Outcome, Reason
 
@@ -26,7 +27,7 @@ def unknown_job(claim: Claim) -> Outcome:
     now = current_millis()
     progress.unknown_since = progress.unknown_since or now
     if now - progress.unknown_since < envelope.millis(LIMIT):
-        log.warning("No job is called %r here; %s goes back for %s.", claim.actor_name, claim.message_id, WAIT)
+        log.warning("No job is called %r here; %s goes back for %s.", claim.actor_name, claim.message_id, spell(WAIT))
         return Outcome(Kind.RELEASED, WAIT, progress=progress)
-    reason = JobUnknown(f"No worker knew a job called {claim.actor_name!r} for {LIMIT}.")
+    reason = JobUnknown(f"No worker knew a job called {claim.actor_name!r} for {spell(LIMIT)}.")
     return Outcome(Kind.FAILED, error=reason, reason=Reason.UNKNOWN_JOB, progress=progress)
