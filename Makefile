@@ -31,7 +31,7 @@ format: $(VENV)/.dev  ## put the code into shape
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-test: $(VENV)/.dev  ## all tests, with coverage; ARGS="tests/test_queue.py -k later" runs some, without
+test: $(VENV)/.dev  ## all tests, with coverage; ARGS="tests/test_worker.py -k stop" runs some, without
 	$(bin)/pytest -n 2 $(if $(ARGS),$(ARGS),--cov)
 
 bench: $(VENV)/.dev  ## measure throughput and latency

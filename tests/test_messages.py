@@ -13,7 +13,6 @@ from dramatiq.errors import DecodeError
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.claim import decode
-from gello_dramatiq.errors import InvalidSetting
 
 
 @pytest.mark.parametrize(
@@ -76,8 +75,3 @@ def test_another_encoder_is_used() -> None:
     gello.worker(stop_when_empty=True).run()
     assert ran == [3]
     gello.close()
-
-
-def test_a_size_of_an_unknown_state_is_refused_with_the_states_that_there_are() -> None:
-    with pytest.raises(InvalidSetting, match="state='waiting': give one of ready, delayed, reserved"):
-        Gello("memory://").queue.size(state="waiting")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

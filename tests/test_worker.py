@@ -75,19 +75,6 @@ def test_a_worker_can_be_started_again() -> None:
     assert gello.queue.size() == 0
 
 
-def test_run_ends_after_max_jobs_and_gives_the_rest_back() -> None:
-    gello = Gello("memory://", jobs=[work])
-
-    @queueable
-    def slow() -> None:
-        time.sleep(0.02)
-
-    gello.admit(slow)
-    gello.queue.bulk([slow.job() for _ in range(100)])
-    assert gello.worker(max_jobs=5, concurrency=1).run() == 0
-    assert 80 <= gello.queue.size() <= 95
-
-
 def test_run_ends_after_max_time() -> None:
     gello = Gello("memory://", jobs=[work])
     began = time.monotonic()
