@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
@@ -31,10 +32,7 @@ class Registry:
         definition = definition_of(job)
         known = self._definitions.setdefault(definition.name, definition)
         if known is not definition:
-            raise DuplicateJob(
-                f"Two jobs are called {definition.name!r}: {_place(known)} and {_place(definition)}. "
-                'Give one of them another name: @queueable(name="…") or class X(Queueable, name="…").'
-            )
+            raise DuplicateJob(_twice(known, definition))
         definition.schema.adapter  # noqa: B018 (what can't travel is refused here at the latest, not at the first push)
         return definition
 
@@ -137,6 +135,18 @@ def _walk(module: ModuleType) -> Iterator[ModuleType]:
 
 def _is_job_class(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Queueable) and "definition" in vars(value)
+
+
+def _twice(one: Definition, other: Definition) -> str:
+    two = f"Two jobs are called {one.name!r}: {_place(one)} and {_place(other)}. "
+    modules = {one.source.__module__, other.source.__module__}
+    if "__main__" in modules and len(modules) == 2 and _file(one) == _file(other):
+        return two + "They are one, in a file that is run as a script and imported too: run another, which imports it."
+    return two + 'Give one of them another name: @queueable(name="…") or class X(Queueable, name="…").'
+
+
+def _file(definition: Definition) -> Any:
+    return getattr(sys.modules.get(definition.source.__module__), "__file__", definition)
 
 
 def _place(definition: Definition) -> str:

@@ -72,7 +72,7 @@ class JobRetries(Retries):
             outcome = decide(error, progress, limits, lambda: age(message), started_at, took)
         except Exception:
             log.exception(
-                "%s: its backoff raised an error; %s is taken instead.", actor.actor_name, DEFAULT_RETRY_AFTER
+                "%s: its backoff raised an error; %s is taken instead.", actor.actor_name, spell(DEFAULT_RETRY_AFTER)
             )
             limits = replace(limits, backoff=Constant(DEFAULT_RETRY_AFTER))
             outcome = decide(error, progress, limits, lambda: age(message), started_at, took)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,27 @@ def test_two_jobs_of_one_name_in_a_package_are_refused(package: Write) -> None:
     root = package({"__init__.py": "", "a.py": same, "b.py": same})
     with pytest.raises(DuplicateJob, match=rf"Two jobs are called 'same': {root}\.a\.same and {root}\.b\.same"):
         collected(root)
+
+
+def test_a_script_that_imports_itself_is_told_so_and_not_to_give_its_job_another_name(tmp_path: Path) -> None:
+    script = tmp_path / "shop_as_a_script.py"
+    script.write_text(
+        JOB + "@queueable\ndef send(): ...\n"
+        "if __name__ == '__main__':\n"
+        "    import shop_as_a_script\n"
+        "    from gello_dramatiq import Registry\n"
+        "    jobs = Registry()\n"
+        "    jobs.register(send)\n"
+        "    try:\n"
+        "        jobs.register(shop_as_a_script.send)\n"
+        "    except Exception as error:\n"
+        "        print(error)\n"
+        "    jobs.register(queueable(name='send')(lambda: None))\n"
+    )
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert "'send': __main__.send and shop_as_a_script.send. They are one, in a file that is run" in told.stdout
+    assert "another name" not in told.stdout
+    assert "__main__.<lambda>. Give one of them another name" in told.stderr
 
 
 @pytest.mark.parametrize("missing", ["nowhere_at_all", "nowhere_at_all.jobs"])
