@@ -43,12 +43,13 @@ def test_a_job_that_was_only_claimed_by_workers_that_died_keeps_its_attempts(rig
     assert rig.gello.failed.count() == 0
 
 
+@pytest.mark.timeout(120)
 def test_a_job_that_kills_its_worker_is_buried_and_its_bystanders_all_succeed(rig: Rig) -> None:
     """Bystanders have one attempt only, so a charged one would be kept as failed."""
     rig.gello.queue.bulk(
         [steady.job(n, 0.02) for n in range(20)] + [poison.job()] + [steady.job(n, 0.02) for n in range(20, 40)]
     )
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 100
     worker = rig.worker()
     while rig.gello.failed.count() == 0 or rig.gello.queue.size(state="reserved") or rig.gello.queue.size():
         assert time.monotonic() < deadline, rig.logs()
