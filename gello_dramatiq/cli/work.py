@@ -100,7 +100,7 @@ def _options(
 
     named = [name.strip() for each in queues or () for name in each.split(",") if name.strip()]
     return WorkerOptions(
-        queues=[str(read("--queue", queue_name, name)) for name in dict.fromkeys(named)] or None,
+        queues=[str(read("--queue", queue_name, name)) for name in dict.fromkeys(named)] if queues else None,
         tries=tries,
         timeout=read("--timeout", duration, timeout),
         backoff=read("--backoff", lambda text: as_backoff(text.split(",")), backoff),

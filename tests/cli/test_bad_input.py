@@ -78,6 +78,7 @@ INPUT: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no duration": ((*GOOD, "--delay=soon"), 2, "--delay: 'soon' is no duration"),
     "bad queue in push": ((*GOOD, "--queue=9 lives"), 2, "--queue: '9 lives' is no queue name"),
     "bad queue in work": (("work", "--queue=ok,9"), 2, "--queue: '9' is no queue name"),
+    "no queue in work": (("work", "--queue=,"), 2, "queues=[]: name at least one"),
     "bad queue in clear": (("clear", "a b"), 2, "'a b' is no queue name"),
     "bad priority": ((*GOOD, "--priority=9"), 2, "--priority"),
     "bad timeout": (("work", "--timeout=long"), 2, "--timeout: 'long' is no duration"),
