@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -14,7 +15,7 @@ from .actor import JobActor, Runner
 from .broker import GelloBroker
 from .brokers.memory import MemoryBroker
 from .brokers.sync import SyncBroker
-from .deadline import Watchdog
+from .deadline import Watchdog, calm
 from .definition import Definition
 from .errors import InvalidSetting, Unsupported
 from .failed_jobs.failed_jobs import FailedJobs
@@ -22,6 +23,7 @@ from .failed_jobs.keep import KeepFailedJobs
 from .failed_jobs.memory import MemoryFailedJobs
 from .failed_jobs.record import FailedJob, FailedJobStore, record
 from .feed import FeedWorkers
+from .forks import forget_in_children
 from .limits import WorkerLimits
 from .loop import LoopThread
 from .options import Options, read_options
@@ -64,6 +66,8 @@ class Gello:
     ) -> None:
         self.settings = read_settings(url=url, database=database, **settings)
         self.jobs = Registry()
+        self._admitting = threading.Lock()
+        forget_in_children(self)
         self.database = _database(self.settings, broker)
         self._store = self._failed_job_store()
         self.broker = broker or self._broker()
@@ -98,9 +102,11 @@ class Gello:
     def admit(self, job: Any) -> Definition:
         """Know a job, and make its broker know it."""
         definition = self.jobs.register(job)
-        actor = self.broker.actors.get(definition.name)
-        if not isinstance(actor, JobActor) or actor.definition is not definition:
-            JobActor(definition, self.broker, self._runner, self._limits)
+        if not self._knows(definition):
+            # Two threads that push a new job at once would declare it twice, which Dramatiq refuses.
+            with calm(), self._admitting:
+                if not self._knows(definition):
+                    JobActor(definition, self.broker, self._runner, self._limits)
         return definition
 
     def compile(self) -> None:
@@ -126,6 +132,14 @@ class Gello:
             self.database.close()
         if current.default() is self.queue:
             current.set_default(None)
+
+    def after_fork(self) -> None:
+        """Admit with a lock of this process."""
+        self._admitting = threading.Lock()
+
+    def _knows(self, definition: Definition) -> bool:
+        actor = self.broker.actors.get(definition.name)
+        return isinstance(actor, JobActor) and actor.definition is definition
 
     def _broker(self) -> GelloBroker:
         url = self.settings.broker_url

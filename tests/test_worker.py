@@ -381,3 +381,32 @@ def test_an_on_failure_that_ends_its_thread_keeps_no_other_from_being_called(bro
         wait_for(lambda n=n: failed == [*range(n + 1)])  # type: ignore[misc]  # a default binds the loop's value
     worker.stop()
     gello.close()
+
+
+def test_threads_that_push_a_new_job_at_once_all_push_it() -> None:
+    errors: list[Exception] = []
+
+    @queueable
+    def new() -> None: ...
+
+    def push(gello: Gello, together: threading.Barrier) -> None:
+        together.wait()
+        try:
+            gello.queue.push(new)
+        except Exception as error:  # noqa: BLE001 (none is right)
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(50):
+            gello, together = Gello("memory://"), threading.Barrier(4)
+            threads = [threading.Thread(target=push, args=(gello, together)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert (errors, gello.queue.size()) == ([], 4)
+            gello.close()
+    finally:
+        sys.setswitchinterval(before)
