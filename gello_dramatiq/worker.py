@@ -112,8 +112,8 @@ class Worker(dramatiq.Worker):
     def __init__(self, broker: Broker, options: WorkerOptions) -> None:
         if getattr(broker, "name", "") == "sync":
             raise Unsupported("The sync broker runs every job inside `push`, so there is nothing for a worker to do.")
-        if not isinstance(broker, GelloBroker) and (options.stop_when_empty or options.max_jobs):
-            raise Unsupported(f"{type(broker).__name__} is a stock broker: it can't tell when its queues are empty.")
+        if not isinstance(broker, GelloBroker):
+            _refuse_on_stock(type(broker).__name__, options)
         queues = set(options.queues) if options.queues else None
         super().__init__(broker, queues=queues, worker_threads=options.concurrency)
         self.options = options
@@ -288,6 +288,18 @@ class Worker(dramatiq.Worker):
     def _job(self, message: Any) -> Job:
         actor = self.broker.actors.get(message.actor_name)
         return actor.job_of(message) if isinstance(actor, JobActor) else envelope.job(message, None, 1)
+
+
+def _refuse_on_stock(broker: str, options: WorkerOptions) -> None:
+    for option, said, reason in (
+        ("stop_when_empty", options.stop_when_empty, "can't tell when its queues are empty"),
+        ("max_jobs", options.max_jobs is not None, "hands out more jobs than its worker has threads"),
+    ):
+        if said:
+            raise Unsupported(
+                f"{option} can't be kept on {broker}, a stock broker: it {reason}. "
+                "Let Gello make a broker, from a URL, or drop the option."
+            )
 
 
 def resident_memory() -> int:

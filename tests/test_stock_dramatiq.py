@@ -415,3 +415,17 @@ def test_middleware_that_is_added_later_is_called_too(gello: Gello) -> None:
     gello.broker.add_middleware(Tell())
     gello.queue.push(work)
     assert told == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_jobs": 3}, "hands out more jobs than"),
+        ({"stop_when_empty": True}, "can't tell when its queues are empty"),
+    ],
+)
+def test_an_option_that_a_stock_broker_cannot_keep_is_refused_with_its_own_reason(
+    options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(Unsupported, match=f"{next(iter(options))} can't be kept on StubBroker, .*: it {reason}"):
+        Gello(broker=StubBroker()).worker(**options)
