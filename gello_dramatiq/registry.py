@@ -70,8 +70,13 @@ class Registry:
                     self.register(value)
 
     def dispatch(self, job: PendingJob) -> Any:
-        """Run a pending job's handler and hooks here and now, without a queue, middleware or retries."""
-        definition, hooks = job.definition, job.definition.hooks
+        """Run a pending job's handler and hooks here and now, without a queue, middleware or retries.
+
+        Raises:
+          InvalidDefinition: It is no job.
+        """
+        definition = definition_of(job)
+        hooks = definition.hooks
         payload = definition.schema.load(job.payload)
         if hooks.before_handle:
             _finish(hooks.before_handle(payload))
