@@ -252,13 +252,13 @@ def test_a_paused_worker_starts_nothing_and_gives_back_what_it_held(bench: Bench
     worker.pause()
     app.queue.bulk([work.job(n) for n in range(1, 4)])
     let_go.set()
-    wait_for(lambda: app.queue.size(state="reserved") == 0, 2)
+    wait_for(lambda: app.queue.size(state="reserved") == 0)
     time.sleep(0.3)
     assert ran == [0]
     assert worker.status().state == "paused"
     assert app.queue.size() == 3, "jobs can still be pushed"
     worker.resume()
-    wait_for(lambda: len(ran) == 4, 2)
+    wait_for(lambda: len(ran) == 4)
     worker.stop()
 
 
@@ -309,11 +309,11 @@ def test_one_queue_can_be_paused_while_others_go_on(bench: Bench) -> None:
     coordinator.pause("a")
     work.on("a").push("a")
     work.on("b").push("b")
-    wait_for(lambda: ran == ["b"], 2)
+    wait_for(lambda: ran == ["b"])
     time.sleep(0.2)
     assert ran == ["b"]
     coordinator.resume("a")
-    wait_for(lambda: ran == ["b", "a"], 2)
+    wait_for(lambda: ran == ["b", "a"])
     worker.stop()
 
 
