@@ -20,7 +20,7 @@ from .queues import shared, where
 
 if TYPE_CHECKING:
     from ..app import Gello
-    from ..worker import WorkerOptions
+    from ..worker import Worker, WorkerOptions
 
 log = logging.getLogger("gello.worker")
 
@@ -70,17 +70,21 @@ def work(
     SIGTERM or Ctrl+C stops it gracefully: nothing new is begun, what runs may end within the grace, the rest goes
     back. A second signal stops it at once; what runs then runs again elsewhere.
     """
+    from ..worker import Worker
+
     with opened(app, modules or [], needs_jobs=True) as gello:
         shared(gello, "gello work")
         options = _options(queue, tries, timeout, backoff, max_time, grace, concurrency=concurrency,
                            max_jobs=max_jobs, stop_when_empty=stop_when_empty)  # fmt: skip
         configure(gello, log_level, as_json=json)
         _check(gello)
+        # Before anything is said: it refuses what can't be worked.
+        worker = Worker(gello.broker, options)
         if is_child():
-            code = _run(gello, options, watched=True)
+            code = _run(worker, watched=True)
         else:
             _introduce(gello, options, processes, as_json=json)
-            code = _run(gello, options) if processes == 1 else _supervise(gello, options, processes)
+            code = _run(worker) if processes == 1 else _supervise(gello, options, processes)
     raise typer.Exit(code)
 
 
@@ -123,12 +127,9 @@ def _check(gello: Gello) -> None:
                     connection.execute(table.select().limit(0))
 
 
-def _run(gello: Gello, options: WorkerOptions, *, watched: bool = False) -> int:
+def _run(worker: Worker, *, watched: bool = False) -> int:
     from ..durations import spell
-    from ..worker import Worker
 
-    gello.compile()
-    worker = Worker(gello.broker, options)
     if watched:
         watch_parent(worker.stop)
     code = worker.run()
