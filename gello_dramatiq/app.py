@@ -123,6 +123,10 @@ class Gello:
         """Make it the current app of a context: `with gello.using(): …`."""
         return current.using(self.queue)
 
+    def within(self, transaction: Any) -> Any:
+        """Make pushes part of a transaction: `with gello.within(session): send.push(…)`; see `Queue.within`."""
+        return current.using(self.queue.within(transaction))
+
     def close(self) -> None:
         """Close the connections and helper threads; an app that is used again opens them again."""
         self.broker.close()
@@ -156,9 +160,8 @@ class Gello:
                 f"{scheme}:// comes in a later version; use sqlite:///gello.db, memory:// or sync:// for now."
             )
         from .brokers.database.broker import DatabaseBroker
-        from .database.engine import read_url
 
-        if self.database is not None and read_url(url) == self.database.url:
+        if self.database is not None and self.database.is_at(url):
             return DatabaseBroker(self.database, lease=self.settings.lease)
         return DatabaseBroker(_open(self.settings, url), lease=self.settings.lease, writes_failures=False)
 

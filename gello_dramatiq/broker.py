@@ -136,12 +136,26 @@ class GelloBroker(Broker):
         self.enqueue_many([(message, delay)])
         return message
 
-    def enqueue_many(self, messages: Iterable[Delayed]) -> None:
-        """Put messages together, all or none."""
+    def put_within(self, transaction: Any, messages: Sequence[Delayed]) -> None:
+        """Put messages by a transaction of the caller's: they are there when it commits, and never if it doesn't.
+
+        Raises:
+          Unsupported: This broker keeps no jobs in a database.
+        """
+        raise Unsupported(
+            f"The {self.name} broker keeps no jobs in a database, so a push can't be part of a transaction; "
+            "push after its commit."
+        )
+
+    def enqueue_many(self, messages: Iterable[Delayed], within: Any = None) -> None:
+        """Put messages together, all or none, at once or within a transaction of the caller's."""
         batch = [(self._landing(message), self._wait(message, delay)) for message, delay in messages]
         for message, delay in batch:
             self.emit_before("enqueue", message, delay)
-        self.put(batch)
+        if within is None:
+            self.put(batch)
+        else:
+            self.put_within(within, batch)
         if self.coordinator is not None:
             self.coordinator.completer.wake()
         for message, delay in batch:

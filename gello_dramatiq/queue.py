@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from datetime import timedelta
 from typing import Any, ParamSpec, get_args, overload
 
@@ -49,6 +50,21 @@ class Queue:
         self._admit = admit
         self.default_queue = queue_name(default_queue)
         self.max_payload = max_payload
+        self._transaction: Any = None
+
+    def within(self, transaction: Any) -> Queue:
+        """The same queue service for pushes in a transaction: they are there when it commits, and never if it doesn't.
+
+        Parameters:
+          transaction: A SQLAlchemy Connection or Session on the broker's database. Of their async twins give what
+            `run_sync` gives: `await session.run_sync(lambda sync: gello.queue.within(sync).push(…))`.
+
+        Raises:
+          Unsupported: The broker keeps no jobs in a database. It is raised by the push.
+        """
+        twin = copy(self)
+        twin._transaction = transaction
+        return twin
 
     @overload
     def push(self, job: QueueableFunction[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job: ...
@@ -152,7 +168,9 @@ class Queue:
             return
         for queue in {message.queue_name for message, _ in messages}:
             self.broker.declare_queue(queue)
-        if isinstance(self.broker, GelloBroker):
+        if self._transaction is not None:
+            self._ours("within").enqueue_many(messages, self._transaction)
+        elif isinstance(self.broker, GelloBroker):
             self.broker.enqueue_many(messages)
         else:
             for message, delay in messages:

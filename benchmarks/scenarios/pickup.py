@@ -10,20 +10,22 @@ from collections.abc import Callable
 
 from benchmarks.helper import Helper
 from benchmarks.scenario import Figures, NotMeasured, Row, Run, Wanted, figure
-from benchmarks.scratch import fresh_url
+from benchmarks.scratch import any_url, fresh_url
 
-CASES = ("sqlite", "huey")
+CASES = ("sqlite", "postgresql", "mariadb", "huey")
 ROWS = (
     Row("idle pick-up on SQLite, p50", figure("sqlite", "p50"), Wanted(at_most=5), "ms"),
     Row("idle pick-up on SQLite, p99", figure("sqlite", "p99"), Wanted(at_most=15), "ms"),
+    Row("idle pick-up on PostgreSQL, p50", figure("postgresql", "p50"), Wanted(at_most=5), "ms"),
+    Row("idle pick-up on PostgreSQL, p99", figure("postgresql", "p99"), Wanted(at_most=20), "ms"),
+    Row("idle pick-up on MariaDB, p50", figure("mariadb", "p50"), unit="ms"),
     Row("… of Huey on SQLite, p50", figure("huey", "p50"), unit="ms"),
     Row("… of Huey on SQLite, p99", figure("huey", "p99"), unit="ms"),
 )
 
 
 def measure(case: str, run: Run) -> Figures:
-    url = fresh_url(run)
-    helper, push = _huey(url) if case == "huey" else _ours(url)
+    helper, push = _huey(fresh_url(run)) if case == "huey" else _ours(any_url(case, run))
     with helper:
         helper.ask("go")
         time.sleep(1)

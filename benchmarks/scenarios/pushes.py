@@ -5,25 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from benchmarks.scenario import Figures, Row, Run, cpu_over, rate_over
-from benchmarks.scratch import fresh_url
+from benchmarks.scenario import Figures, Row, Run, Wanted, cpu_over, rate_over
+from benchmarks.scratch import any_url
 
-CASES = ("stub", "memory", "memory_bulk", "sqlite", "sqlite_bulk")
-ROWS = tuple(
-    Row(f"{what} / stock StubBroker's push", rate_over(case, "stub"), by_cpu=cpu_over(case, "stub"))
-    for case, what in {
-        "memory": "push to memory, one by one",
-        "memory_bulk": "push to memory, in bulk",
-        "sqlite": "push to SQLite, one by one",
-        "sqlite_bulk": "push to SQLite, in bulk",
-    }.items()
+CASES = (
+    "stub", "memory", "memory_bulk", "sqlite", "sqlite_bulk", "postgresql", "postgresql_bulk", "postgresql_bare",
+    "mariadb", "mariadb_bulk",
+)  # fmt: skip
+ROWS = (
+    *(
+        Row(f"{what} / stock StubBroker's push", rate_over(case, "stub"), by_cpu=cpu_over(case, "stub"))
+        for case, what in {
+            "memory": "push to memory, one by one",
+            "memory_bulk": "push to memory, in bulk",
+            "sqlite": "push to SQLite, one by one",
+            "sqlite_bulk": "push to SQLite, in bulk",
+        }.items()
+    ),
+    Row("PostgreSQL: in bulk / one by one", rate_over("postgresql_bulk", "postgresql"), Wanted(20)),
+    Row("PostgreSQL: one by one / a bare prepared INSERT", rate_over("postgresql", "postgresql_bare"), Wanted(0.6)),
+    Row("MariaDB: in bulk / one by one", rate_over("mariadb_bulk", "mariadb"), Wanted(20)),
 )
 BULK = 1000
 
 
 def measure(case: str, run: Run) -> Figures:
     jobs = run.jobs // 4
-    push = _stub() if case == "stub" else _ours(case, run)
+    push = _stub() if case == "stub" else _bare() if case == "postgresql_bare" else _ours(case, run)
     # The first push opens the database.
     push(BULK)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -47,7 +55,7 @@ def _ours(case: str, run: Run) -> Callable[[int], None]:
     from gello_dramatiq import Gello
 
     kind, _, bulk = case.partition("_")
-    Gello(fresh_url(run) if kind == "sqlite" else "memory://", modules=["benchmarks.jobs"])
+    Gello(any_url(kind, run), modules=["benchmarks.jobs"])
     from gello_dramatiq import current
 
     queue = current.queue()
@@ -64,3 +72,24 @@ def _ours(case: str, run: Run) -> Callable[[int], None]:
             )
 
     return in_bulk if bulk else one_by_one
+
+
+def _bare() -> Callable[[int], None]:
+    """The same row by nothing but psycopg: a loop over one prepared INSERT."""
+    import psycopg
+
+    from benchmarks.scratch import server_url
+
+    connection = psycopg.connect(server_url("postgresql").replace("+psycopg", ""), autocommit=True)
+    message = b'{"queue_name": "default", "actor_name": "nothing", "args": [], "kwargs": {"user_id": 7}}' + b" " * 150
+
+    def push(jobs: int) -> None:
+        for number in range(jobs):
+            connection.execute(
+                "INSERT INTO queue_jobs (job_id, queue, name, precedence, state, available_at, message, created_at, "
+                "lease, marked, suspect, deaths) VALUES (%s, %s, %s, 0, 0, 0, %s, 0, 0, 0, 0, 0)",
+                (f"{number:036x}", "default", "nothing", message),
+                prepare=True,
+            )
+
+    return push

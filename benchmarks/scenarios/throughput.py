@@ -13,7 +13,10 @@ import dramatiq
 from benchmarks import began
 from benchmarks.scenario import THREADS, Figures, Row, Run, Wanted, cpu_over, rate_over
 
-CASES = ("stub", "memory", "sqlite", "launcher", "stub_1ms", "memory_1ms", "sqlite_1ms")
+CASES = (
+    "stub", "memory", "sqlite", "postgresql", "mariadb", "launcher",
+    "stub_1ms", "memory_1ms", "sqlite_1ms", "postgresql_1ms",
+)  # fmt: skip
 ROWS = (
     Row(
         "memory / stock StubBroker, no-op", rate_over("memory", "stub"), Wanted(2.0), by_cpu=cpu_over("memory", "stub")
@@ -25,6 +28,19 @@ ROWS = (
         Wanted(0.9),
         by_cpu=cpu_over("sqlite_1ms", "memory_1ms"),
     ),
+    Row(
+        "PostgreSQL / memory, no-op",
+        rate_over("postgresql", "memory"),
+        Wanted(0.65),
+        by_cpu=cpu_over("postgresql", "memory"),
+    ),
+    Row(
+        "PostgreSQL / memory, 1 ms jobs",
+        rate_over("postgresql_1ms", "memory_1ms"),
+        Wanted(0.9),
+        by_cpu=cpu_over("postgresql_1ms", "memory_1ms"),
+    ),
+    Row("MariaDB / memory, no-op", rate_over("mariadb", "memory"), Wanted(0.4), by_cpu=cpu_over("mariadb", "memory")),
     Row(
         "memory under the stock Worker / stock StubBroker, no-op",
         rate_over("launcher", "stub"),
@@ -61,10 +77,10 @@ def _stock(slow: bool, jobs: int) -> dict[str, float]:
 
 def _ours(kind: str, slow: bool, jobs: int, run: Run) -> dict[str, float]:
     from benchmarks.jobs import nothing, one_millisecond
-    from benchmarks.scratch import fresh_url
+    from benchmarks.scratch import any_url
     from gello_dramatiq import Gello
 
-    gello = Gello(fresh_url(run) if kind == "sqlite" else "memory://", modules=["benchmarks.jobs"])
+    gello = Gello(any_url(kind, run), modules=["benchmarks.jobs"])
     job = one_millisecond if slow else nothing
     _freeze()
     gello.queue.bulk(job.job(user_id=number, email="ann@example.com", name="Ann") for number in range(jobs))

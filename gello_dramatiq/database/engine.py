@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ..deadline import calm
-from ..errors import DatabaseUnavailable, InvalidSetting, TablesMissing, Unsupported
+from ..errors import DatabaseUnavailable, InvalidSetting
 from ..forks import Gate, stand_still_in_forks
 from ..masking import mask
+from .backend import BUSY, Backend, Deadlock
 from .tables import Tables, tables
 
-BUSY = 3.0
-"""Seconds to wait for SQLite's write lock before saying that the database is locked."""
-LOOK = 0.0005
-"""Seconds between two tries to take it."""
-LATER = frozenset({"postgres", "postgresql", "mysql", "mariadb"})
-"""URL schemes of databases that come next."""
+T = TypeVar("T")
+
 BEFORE_FORK = 2 * BUSY
 """Seconds that a fork waits for transactions to end."""
+DEADLOCKS = 10
+"""How often a transaction that lost a deadlock is tried."""
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+"""The drivers that Gello speaks, by the scheme of a URL that names none."""
+EXTRAS = {"postgres": "postgres", "postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 class Database:
     """A SQL database with Gello's tables.
 
     Parameters:
-      url: An SQLAlchemy URL, as in "sqlite:///gello.db".
+      url: Where it is: "sqlite:///gello.db", "postgresql://user@host/db", "mysql://user@host/db", "mariadb://…".
+        PostgreSQL only: "?notify=off" behind a pooler that doesn't keep a session.
       prefix: What table names begin with.
       schema: Where the tables stand.
       synchronous: SQLite only: "NORMAL" loses no committed job when a process is killed, and may lose the last ones
@@ -43,15 +51,17 @@ class Database:
     """
 
     def __init__(self, url: str, *, prefix: str = "", schema: str | None = None, synchronous: str = "NORMAL") -> None:
-        self.url = read_url(url)
+        read = read_url(url)
+        self.url = read.difference_update_query(["notify"])
+        self.notify = read.query.get("notify") != "off"
         self.tables: Tables = tables(prefix, schema)
         self.dialect = self.url.get_backend_name()
-        self._synchronous = synchronous
-        # One writer per process: SQLite has one anyway, and threads that wait here don't poll for its lock.
-        self._writer = threading.Lock()
         self.gate = Gate()
-        self._installed = False
-        self.engine = self._open()
+        self.backend = _backend(self.url, synchronous)
+        self.backend.check(self.url)
+        self.engine = self.backend.open(self.url)
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, *self.backend.errors)
+        self._installed = not self.backend.installs_itself
         stand_still_in_forks(self)
 
     @property
@@ -64,6 +74,10 @@ class Database:
         """Whether there is a database to connect to: an SQLite file is made at the first use."""
         file = str(self.url.database)
         return self.dialect != "sqlite" or file.startswith("file:") or Path(file).exists()
+
+    def is_at(self, url: str) -> bool:
+        """Whether this is the database of a URL."""
+        return read_url(url).difference_update_query(["notify"]) == self.url
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -90,6 +104,37 @@ class Database:
                 yield connection
 
     @contextmanager
+    def at_once(self) -> Iterator[Connection]:
+        """A connection for one statement that writes: on a server it is committed by itself, in one round trip.
+
+        Raises:
+          DatabaseUnavailable: It can't be used; the message says why and what to do.
+        """
+        with calm(), self.explained():
+            self._install_at_first_use()
+            with self.gate, self.backend.at_once(self.engine) as connection:
+                yield connection
+
+    def transact(self, act: Callable[[Connection], T], *, at_once: bool = False) -> T:
+        """Do something in a transaction, again if it was the one to give way in a deadlock; returns what `act` does.
+
+        Parameters:
+          at_once: Each of its statements may be committed by itself: see `at_once`.
+
+        Raises:
+          DatabaseUnavailable: It can't be used; the message says why and what to do.
+        """
+        for left in reversed(range(DEADLOCKS)):
+            try:
+                with self.at_once() if at_once else self.write() as connection:
+                    return act(connection)
+            except Deadlock:
+                if not left:
+                    raise
+                time.sleep(random.uniform(0, 0.02))  # noqa: S311 (so that the two don't meet again)
+        raise AssertionError
+
+    @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for reading, whether or not there are tables; errors stay the driver's."""
         with calm(), self.gate, self.engine.connect() as connection:
@@ -98,25 +143,8 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, whether or not there are tables; errors stay the driver's."""
-        until = time.monotonic() + BUSY
-        with (
-            calm(),
-            self._write_lock(until),
-            self.gate,
-            self.engine.connect() as connection,
-            connection.execution_options(gello_writes_until=until).begin(),
-        ):
+        with calm(), self.gate, self.backend.transaction(self.engine) as connection:
             yield connection
-
-    @contextmanager
-    def _write_lock(self, until: float) -> Iterator[None]:
-        # Threads that wait here and then for SQLite's own lock wait no longer in all.
-        if not self._writer.acquire(timeout=max(until - time.monotonic(), 0)):
-            raise sqlite3.OperationalError("database is locked")
-        try:
-            yield
-        finally:
-            self._writer.release()
 
     def close(self) -> None:
         """Close all connections, once those in use are given back; they open again at the next use."""
@@ -141,30 +169,8 @@ class Database:
     def after_fork(self) -> None:
         """Begin afresh in a child: threads of the parent may have held the locks."""
         self.engine.dispose(close=False)
-        self._writer = threading.Lock()
+        self.backend.after_fork()
         self.gate = Gate()
-
-    def _open(self) -> Engine:
-        if self.dialect != "sqlite":
-            raise InvalidSetting(f"{self.shown}: Gello's database can be SQLite for now: sqlite:///gello.db.")
-        # No pool's timeout is waited for: a thread holds a connection for one short transaction.
-        engine = create_engine(
-            self.url,
-            connect_args={"timeout": BUSY},
-            pool_size=8,
-            max_overflow=64,
-            pool_timeout=BUSY,
-        )
-        event.listen(engine, "connect", self._prepare)
-        event.listen(engine, "begin", _begin)
-        return engine
-
-    def _prepare(self, connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        _insist(lambda: cursor.execute("PRAGMA journal_mode = WAL"), time.monotonic() + BUSY)
-        cursor.execute(f"PRAGMA synchronous = {self._synchronous}")
-        cursor.close()
 
     def _install_at_first_use(self) -> None:
         if not self._installed:
@@ -183,106 +189,54 @@ class Database:
         """
         try:
             yield
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise explain(error, self) from error
+        except self._errors as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: Exception) -> Exception:
+        """A database error in words, or the error itself where the database isn't at fault."""
+        if isinstance(error, PoolTimeout):
+            return DatabaseUnavailable(f"{self.shown}: no connection became free within {BUSY:g} s.")
+        cause = getattr(error, "orig", None) or error
+        explained = self.backend.explain(cause, self.shown)
+        if explained is None and (isinstance(error, OSError) or getattr(error, "connection_invalidated", False)):
+            explained = DatabaseUnavailable(f"{self.shown} can't be used: {cause}")
+        return explained or error
 
 
 def read_url(url: str) -> URL:
-    """Read a database URL.
+    """Read a database URL; the driver may be left out.
 
     Raises:
-      InvalidSetting: It is none, or names a driver or a folder that isn't there.
-      Unsupported: It names a database of a later version.
+      InvalidSetting: It is none, or names a driver that isn't there.
     """
-    scheme = url.partition(":")[0].partition("+")[0]
-    if scheme in LATER:
-        raise Unsupported(
-            f"{scheme}:// comes with the next version (postgresql+psycopg://… and MariaDB); "
-            "use sqlite:///gello.db for now."
-        )
+    said, separator, rest = url.partition("://")
+    scheme = said.partition("+")[0]
     try:
-        read = make_url(url)
-        read.get_dialect()
+        read = make_url(f"{DRIVERS.get(said, said)}{separator}{rest}")
+        if read.drivername not in {*DRIVERS.values(), "sqlite+pysqlite"}:
+            spoken = ", ".join(sorted({*DRIVERS.values()}))
+            raise InvalidSetting(f"{mask(url)}: Gello doesn't speak {read.drivername}; it speaks {spoken}.")
+        read.get_dialect().import_dbapi()
     except ArgumentError:
         raise InvalidSetting(
-            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db or postgresql+psycopg://user@host/db."
+            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db or postgresql://user@host/db."
         ) from None
-    except (NoSuchModuleError, ImportError) as error:
-        raise InvalidSetting(f"{mask(url)}: {error}") from None
-    if read.get_backend_name() == "sqlite":
-        if read.host:
-            raise InvalidSetting(
-                f"{url}: with two slashes this names a host, and SQLite has none; write three: sqlite:///{read.host}."
-            )
-        if read.database in (None, "", ":memory:"):
-            raise InvalidSetting(
-                f"{url}: an SQLite database in memory is lost with its process, and each connection would have its own;"
-                " name a file (sqlite:///gello.db), or use memory://."
-            )
-        folder = Path(str(read.database).removeprefix("file:")).parent
-        if not folder.is_dir():
-            raise InvalidSetting(f"{url}: there is no folder {str(folder)!r}; create it, or name another file.")
+    except ImportError as error:
+        install = f"pip install 'gello-dramatiq[{EXTRAS.get(scheme, 'all')}]'"
+        raise InvalidSetting(f"{mask(url)}: {error}; install it: {install}.") from None
     return read
 
 
-def explain(error: Exception, database: Database) -> DatabaseUnavailable:
-    """A database error in words: what happened, where, what to do."""
-    where = database.shown
-    cause = str(getattr(error, "orig", None) or error).strip()
-    for sign, meaning in _MEANINGS.items():
-        if sign in cause:
-            if sign == "no such table":
-                return TablesMissing(f"{where} has no Gello tables ({cause}); create them with `gello db install`.")
-            return DatabaseUnavailable(f"{where} {meaning} ({cause})")
-    if isinstance(error, PoolTimeout):
-        return DatabaseUnavailable(f"{where}: no connection became free within {BUSY:g} s.")
-    if isinstance(error, DBAPIError) and not error.connection_invalidated and not _is_outage(error):
-        raise error
-    return DatabaseUnavailable(f"{where} can't be used: {cause}")
+def _backend(url: URL, synchronous: str) -> Backend:
+    """Loaded only now: each imports its driver."""
+    if url.get_backend_name() == "postgresql":
+        from .postgresql import PostgreSQL
 
+        return PostgreSQL()
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        from .mysql import MySQL
 
-_MEANINGS = {
-    "no such table": "",
-    "file is not a database": "is a file, but no SQLite database; name another file.",
-    "readonly database": "can't be written: the file is read-only; change its permissions, or name another file.",
-    "unable to open database file": "can't be opened; check that its folder exists and may be written.",
-    "database is locked": f"was locked by another process for {BUSY:g} s; if that lasts, look for a program that keeps "
-    "a transaction open.",
-    "disk is full": "can't grow: the disk is full; make room.",
-    "disk I/O error": "can't be read or written: the disk reports an error.",
-    "database disk image is malformed": "is damaged; restore it from a backup.",
-}
+        return MySQL()
+    from .sqlite import SQLite
 
-
-def _is_outage(error: DBAPIError) -> bool:
-    return type(error).__name__ in ("OperationalError", "InterfaceError")
-
-
-def _begin(connection: Connection) -> None:
-    until = connection.get_execution_options().get("gello_writes_until")
-    if until is None:
-        connection.exec_driver_sql("BEGIN")
-        return
-    # A transaction that will write takes the lock at once: one that first reads could not upgrade.
-    cursor = connection.connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 0")
-    try:
-        _insist(lambda: cursor.execute("BEGIN IMMEDIATE"), until)
-    finally:
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
-
-
-def _insist(act: Callable[[], object], until: float) -> None:
-    """Do what another process's lock may forbid, again until it is done or a moment of the monotonic clock has come.
-
-    SQLite's own wait looks less and less often, in the end every 100 ms, while others take the lock in between; and it
-    doesn't wait at all where a file changes to WAL.
-    """
-    while True:
-        try:
-            act()
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-        time.sleep(LOOK)
+    return SQLite(synchronous)

@@ -68,8 +68,12 @@ class Migrator:
         if not self.status().pending:
             return []
         database = self._database
-        with database.explained(), database.writing() as connection:
-            # Again, now that nobody else can write: another process may have been faster.
+        with (
+            database.explained(),
+            database.writing() as connection,
+            database.backend.migrating(connection, database.tables),
+        ):
+            # Again, now that nobody else migrates: another process may have been faster.
             pending = self._status(connection).pending
             for migration in pending:
                 migration.apply(connection, database.tables)

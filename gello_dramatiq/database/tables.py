@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
-    ColumnElement,
+    Dialect,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -20,12 +21,19 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects import mysql
 
 from ..errors import InvalidSetting
 
 READY, DELAYED, RESERVED = 0, 1, 2
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 _ID = BigInteger().with_variant(Integer, "sqlite")
+# MySQL's own TEXT and BLOB end at 64 KiB.
+_BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+# Names differ by case and compare as bytes do. Row numbers are never used again: a lease names a row by its number.
+_HOW: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin",
+                        "mariadb_charset": "utf8mb4", "mariadb_collate": "utf8mb4_bin"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,14 @@ def tables(prefix: str = "", schema: str | None = None) -> Tables:
         Column("queue", String(128), nullable=False),
         Column("name", String(191), nullable=False),
         Column("reason", String(20), nullable=False),
-        Column("exception", Text, nullable=False),
-        Column("traceback", Text, nullable=False),
-        Column("attempts", Text, nullable=False),
-        Column("payload", Text, nullable=False),
-        Column("message", LargeBinary, nullable=False),
+        Column("exception", _TEXT, nullable=False),
+        Column("traceback", _TEXT, nullable=False),
+        Column("attempts", _TEXT, nullable=False),
+        Column("payload", _TEXT, nullable=False),
+        Column("message", _BYTES, nullable=False),
         Column("failed_at", BigInteger, nullable=False),
         Index(f"{prefix}failed_jobs_failed_at", "failed_at"),
+        **_HOW,
     )
     workers = Table(
         f"{prefix}queue_workers",
@@ -79,17 +88,19 @@ def tables(prefix: str = "", schema: str | None = None) -> Tables:
         Column("id", String(80), primary_key=True),
         Column("host", String(128), nullable=False),
         Column("pid", Integer, nullable=False),
-        Column("queues", Text, nullable=False),
+        Column("queues", _TEXT, nullable=False),
         Column("started_at", BigInteger, nullable=False),
         Column("beat", BigInteger, nullable=False),
         Column("beat_at", BigInteger, nullable=False),
         Column("dead_at", BigInteger, nullable=True),
+        **_HOW,
     )
     migrations = Table(
         f"{prefix}queue_migrations",
         metadata,
-        Column("version", Integer, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
         Column("applied_at", BigInteger, nullable=False),
+        **_HOW,
     )
     return Tables(metadata, jobs, failed, workers, migrations)
 
@@ -99,11 +110,12 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
     jobs = Table(
         name,
         metadata,
-        Column("id", _ID, primary_key=True),
+        Column("id", _ID, Identity(), primary_key=True),
         Column("job_id", String(64), nullable=False),
         Column("queue", String(128), nullable=False),
         Column("name", String(191), nullable=False),
-        Column("priority", SmallInteger, nullable=False),
+        # Lower comes first: minus the priority, so that one ascending index gives the order on every database.
+        Column("precedence", SmallInteger, nullable=False),
         Column("state", SmallInteger, nullable=False),
         Column("available_at", BigInteger, nullable=False),
         Column("lease", Integer, nullable=False),
@@ -111,21 +123,29 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         Column("marked", SmallInteger, nullable=False),
         Column("suspect", SmallInteger, nullable=False),
         Column("deaths", SmallInteger, nullable=False),
-        Column("message", LargeBinary, nullable=False),
+        Column("message", _BYTES, nullable=False),
         Column("created_at", BigInteger, nullable=False),
-        # Row numbers are never used again: a lease names a row by its number.
         sqlite_autoincrement=True,
+        **_HOW,
     )
     # Each state has its own index, so that a claim costs the same however many jobs are delayed or held.
-    _partial(jobs, f"{name}_ready", READY, jobs.c.queue, jobs.c.priority.desc(), jobs.c.available_at, jobs.c.id)
-    _partial(jobs, f"{name}_delayed", DELAYED, jobs.c.available_at, jobs.c.queue)
-    _partial(jobs, f"{name}_reserved", RESERVED, jobs.c.owner, jobs.c.queue)
+    _index(jobs, "ready", READY, "queue", "precedence", "available_at", "id")
+    _index(jobs, "delayed", DELAYED, "available_at", "queue")
+    _index(jobs, "reserved", RESERVED, "owner", "queue")
     return jobs
 
 
-def _partial(table: Table, name: str, state: int, *columns: ColumnElement[Any]) -> None:
-    where = text(f"state = {state}")
-    Index(name, *columns, sqlite_where=where, postgresql_where=where, _table=table)
+def _index(table: Table, name: str, state: int, *columns: str) -> None:
+    """An index of one state: a partial one, or, where there are none, one that begins with the state."""
+    where, indexed = text(f"state = {state}"), [table.c[column] for column in columns]
+    partial = Index(f"{table.name}_{name}", *indexed, sqlite_where=where, postgresql_where=where, _table=table)
+    partial.ddl_if(callable_=_has_partial_indexes)
+    whole = Index(f"{table.name}_{name}_state", table.c.state, *indexed, _table=table)
+    whole.ddl_if(callable_=lambda *args, **how: not _has_partial_indexes(*args, **how))
+
+
+def _has_partial_indexes(*_: Any, dialect: Dialect, **__: Any) -> bool:
+    return dialect.name in ("sqlite", "postgresql")
 
 
 def metadata(prefix: str = "", schema: str | None = None) -> MetaData:

@@ -71,6 +71,7 @@ class Leases:
       lease: In seconds.
       reap: Frees what a worker held; returns how many jobs.
       owners: The names that hold jobs.
+      now: The database's clock, in milliseconds of the epoch.
       renamed: Told the worker's new name after others took it for dead.
     """
 
@@ -81,6 +82,7 @@ class Leases:
         *,
         reap: Callable[[Connection, str], int],
         owners: Callable[[Connection], list[str]],
+        now: Callable[[Connection], int],
         renamed: Callable[[str], None],
     ) -> None:
         self._database = database
@@ -88,6 +90,7 @@ class Leases:
         self._lease = lease
         self._reap = reap
         self._owners = owners
+        self._now = now
         self._renamed = renamed
         self._watch = Watch(lease)
         self._stopped = threading.Event()
@@ -123,7 +126,7 @@ class Leases:
         workers = self._workers
         alive = (workers.c.id == self._member.name) & workers.c.dead_at.is_(None)
         with self._database.write() as connection:
-            now = int(time.time() * 1000)
+            now = self._now(connection)
             beat = connection.execute(update(workers).where(alive).values(beat=workers.c.beat + 1, beat_at=now))
         if beat.rowcount == 0:
             old, stem = self._member.name, self._member.name.partition("~")[0]
@@ -151,27 +154,28 @@ class Leases:
     def _bury(self, name: str, dead_at: int | None) -> None:
         """Free what a dead worker held. Its row stays for a lease and is swept again: a late claim may still commit."""
         workers = self._workers
-        now = int(time.time() * 1000)
-        with self._database.write() as connection:
-            freed = self._reap(connection, name)
+
+        def bury(connection: Connection) -> int:
+            now, freed = self._now(connection), self._reap(connection, name)
             if dead_at is None:
                 connection.execute(update(workers).where(workers.c.id == name).values(dead_at=now))
             elif now - dead_at > self._lease * 1000:
                 connection.execute(delete(workers).where(workers.c.id == name))
+            return freed
+
+        freed = self._database.transact(bury)
         if freed:
             log.warning("Worker %s is dead; %d job(s) that it held run again.", name, freed)
 
     def _register(self) -> None:
-        now = int(time.time() * 1000)
         row: dict[str, Any] = {
             "id": self._member.name,
             "host": self._member.name.partition(":")[0],
             "pid": os.getpid(),
             "queues": self._member.queues,
-            "started_at": now,
             "beat": 0,
-            "beat_at": now,
             "dead_at": None,
         }
         with self._database.write() as connection:
-            connection.execute(insert(self._workers), row)
+            now = self._now(connection)
+            connection.execute(insert(self._workers), row | {"started_at": now, "beat_at": now})

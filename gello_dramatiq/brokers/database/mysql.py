@@ -1,0 +1,67 @@
+"""MySQL's and MariaDB's statements. MySQL's own were written for, but are tested on MariaDB alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection
+
+from ...database.tables import DELAYED, READY
+from .statements import FIRST, PROMOTE, Row, Statements
+
+
+class MySQL(Statements):
+    """What the database broker asks, in MySQL's words.
+
+    There is no UPDATE … RETURNING: a claim reads and locks its rows first, in the order of one index, so that two
+    claims seldom wait for each other; where they do, one is tried again.
+    """
+
+    clock: ClassVar[str] = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+
+    def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
+        shared = super().texts(jobs, failed, clock)
+        return shared | {
+            # The driver sends many rows as one statement only if nothing but parameters stands in VALUES.
+            "insert_many": f"""
+                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at,
+                                    lease, marked, suspect, deaths)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            "first": f"""
+                SELECT id, lease + 1, message, queue, job_id, deaths, suspect FROM {jobs}
+                {FIRST} FOR UPDATE SKIP LOCKED""",
+            "claim": f"UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ? WHERE id IN ?",
+            "done": f"DELETE FROM {jobs} WHERE lease = ? AND id IN ?",
+            "keep_failed": shared["keep_failed"].replace("INSERT", "REPLACE"),
+            "promote": f"""
+                UPDATE {jobs} SET state = 0 WHERE state = 1 AND available_at <= {clock}
+                ORDER BY available_at LIMIT {PROMOTE}""",
+            "clear_0": f"DELETE FROM {jobs} {FIRST}",
+            "clear_1": f"DELETE FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ?",
+        }
+
+    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        if len(rows) == 1:
+            super().insert(connection, rows)
+            return
+        now = self.now(connection)
+        self.run(connection, "insert_many", [self._timed(row, now) for row in rows])
+
+    def claim(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
+        driver: Any = connection.connection
+        with driver.cursor() as cursor:
+            cursor.execute(self.sql["first"], (queue, limit))
+            rows: list[Any] = list(cursor.fetchall())
+            if rows:
+                cursor.execute(self.sql["claim"], (owner, sorted(row[0] for row in rows)))
+        return rows
+
+    def _delete(self, connection: Connection, lease: int, keys: list[int]) -> int:
+        return int(self.ask(connection, "done", lease, keys).rowcount)
+
+    @staticmethod
+    def _timed(row: Row, now: int) -> tuple[Any, ...]:
+        job_id, queue, name, precedence, delay, message = row
+        state, due = (DELAYED, now + delay + 1) if delay else (READY, now)
+        return (job_id, queue, name, precedence, state, due, message, now, 0, 0, 0, 0)

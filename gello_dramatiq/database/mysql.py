@@ -1,0 +1,90 @@
+"""MySQL 8 and MariaDB 10.6 or newer, by PyMySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import pymysql  # type: ignore[import-untyped]  # it brings no types
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import URL
+
+from ..errors import DatabaseUnavailable, InvalidSetting
+from .backend import BUSY, Deadlock, tables_missing
+from .server import Server, open_server
+from .tables import Tables
+
+CODES = {
+    1045: "refuses the user or the password; check both in the URL.",
+    1698: "refuses the user or the password; check both in the URL.",
+    1044: "refuses it: this user has no right to the database; docs/mysql.md says which rights are needed.",
+    1142: "refuses it: this user lacks a right; docs/mysql.md says which are needed.",
+    1049: "isn't there: the server has no database of this name; create it, or mend the URL.",
+    1054: "has tables of another version; bring them up to date with `gello db upgrade`.",
+    1290: "can only be read: this is a replica, or the server is read-only; name the primary.",
+    1836: "can only be read: the server is read-only; name the primary.",
+    1040: "has no connection left; raise its max_connections, or put a pooler before it.",
+    1114: "can't grow: the disk is full; make room.",
+    2003: f"isn't there, or didn't answer within {BUSY:g} s; start the server, or check host and port in the URL.",
+    2005: "has a host name that can't be found; mend the URL.",
+}
+SESSION = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    f"SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {BUSY:.0f}",
+)
+"""READ COMMITTED locks no gaps, UTC has no hour that comes twice, and nothing is cut off to fit."""
+
+
+class MySQL(Server):
+    """MySQL or MariaDB as a backend."""
+
+    installs_itself: ClassVar[bool] = False
+    errors: ClassVar[tuple[type[Exception], ...]] = (pymysql.MySQLError,)
+
+    def check(self, url: URL) -> None:
+        if not url.database:
+            raise InvalidSetting(f"{url.render_as_string()}: name the database: mysql://user@host/database.")
+
+    def open(self, url: URL) -> Engine:
+        engine = open_server(
+            url,
+            autocommit=True,
+            charset="utf8mb4",
+            connect_timeout=int(BUSY),
+            # Longer than any statement of ours may wait for a lock.
+            read_timeout=30,
+            write_timeout=30,
+        )
+        event.listen(engine, "connect", _prepare)
+        return engine
+
+    @contextmanager
+    def migrating(self, connection: Connection, tables: Tables) -> Iterator[None]:
+        # CREATE TABLE commits, so that a transaction is no lock here.
+        lock = {"lock": f"gello {tables.migrations.fullname}"[:64], "wait": 10 * BUSY}
+        if connection.execute(text("SELECT GET_LOCK(:lock, :wait)"), lock).scalar() != 1:
+            raise DatabaseUnavailable("Another process has been changing the tables for too long; try again.")
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT RELEASE_LOCK(:lock)"), lock)
+
+    def explain(self, cause: Exception, where: str) -> DatabaseUnavailable | None:
+        code = cause.args[0] if cause.args else None
+        said = " ".join(str(cause.args[-1] if cause.args else cause).split())
+        if code == 1146:
+            return tables_missing(where, said)
+        if code in (1213, 1205):
+            return Deadlock(f"{where} ended a transaction that waited for another, again and again ({said})")
+        if code in CODES:
+            return DatabaseUnavailable(f"{where} {CODES[code]} ({said})")
+        if isinstance(cause, pymysql.OperationalError | pymysql.InterfaceError):
+            return DatabaseUnavailable(f"{where} can't be used: {said}")
+        return None
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        for statement in SESSION:
+            cursor.execute(statement)

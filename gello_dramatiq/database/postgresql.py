@@ -1,0 +1,87 @@
+"""PostgreSQL 13 or newer, by psycopg 3."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import psycopg
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.schema import CreateSchema
+
+from ..errors import DatabaseUnavailable
+from .backend import BUSY, Deadlock, tables_missing
+from .server import Server, open_server
+from .tables import Tables
+
+MEANINGS = {
+    "password authentication failed": "refuses the user or the password; check both in the URL.",
+    'FATAL: role "': "refuses the user; check it in the URL.",
+    "no password supplied": "asks for a password; put one into the URL.",
+    "Connection refused": "isn't there: nothing listens at this host and port; start the server, or mend the URL.",
+    "could not translate host name": "has a host name that can't be found; mend the URL.",
+    "timeout expired": f"didn't answer within {BUSY:g} s; check the host, the port and the network.",
+    "no pg_hba.conf entry": "refuses this user from this host; see its pg_hba.conf.",
+}
+"""What a failed connection says: it has no code."""
+CODES = {
+    "28P01": MEANINGS["password authentication failed"],
+    "28000": "refuses this user; check the user in the URL, and the server's pg_hba.conf.",
+    "3D000": "isn't there: the server has no database of this name; create it, or mend the URL.",
+    "42501": "refuses it: this user lacks a right; docs/postgresql.md says which are needed.",
+    "25006": "can only be read: this is a standby, or its transactions are read-only; name the primary.",
+    "53300": "has no connection left; raise its max_connections, or put a pooler before it.",
+    "53100": "can't grow: the disk is full; make room.",
+    "42703": "has tables of another version; bring them up to date with `gello db upgrade`.",
+    "57P03": "is starting or stopping.",
+}
+
+
+class PostgreSQL(Server):
+    """PostgreSQL as a backend."""
+
+    installs_itself: ClassVar[bool] = False
+    errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+
+    def check(self, url: URL) -> None:
+        """Every URL can work."""
+
+    def open(self, url: URL) -> Engine:
+        return open_server(
+            url,
+            autocommit=True,
+            connect_timeout=int(BUSY),
+            # A server that vanished without a word is noticed by the system, not by a query that waits for ever.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+            application_name="gello",
+        )
+
+    @contextmanager
+    def migrating(self, connection: Connection, tables: Tables) -> Iterator[None]:
+        lock = zlib.crc32(f"gello {tables.migrations.fullname}".encode())
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+        if tables.metadata.schema is not None:
+            connection.execute(CreateSchema(tables.metadata.schema, if_not_exists=True))
+        yield
+
+    def explain(self, cause: Exception, where: str) -> DatabaseUnavailable | None:
+        code = getattr(cause, "sqlstate", None) or ""
+        said = " ".join(str(cause).split())
+        if code in ("42P01", "3F000"):
+            return tables_missing(where, said)
+        if code in ("40P01", "40001"):
+            return Deadlock(f"{where} ended a transaction that waited for another, again and again ({said})")
+        meaning = CODES.get(code) or next((words for sign, words in MEANINGS.items() if sign in said), None)
+        if meaning is None and 'database "' in said and "does not exist" in said:
+            meaning = CODES["3D000"]
+        if meaning is not None:
+            return DatabaseUnavailable(f"{where} {meaning} ({said})")
+        if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+            return DatabaseUnavailable(f"{where} can't be used: {said}")
+        return None
