@@ -6,15 +6,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.claim import Claim
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.errors import DatabaseUnavailable
 from tests.chaos.conftest import Rig
@@ -22,8 +24,10 @@ from tests.chaos.jobs import steady
 from tests.contracts.conftest import wait_for
 
 pytestmark = pytest.mark.slow
+sqlite = pytest.mark.parametrize("rig", ["sqlite"], indirect=True)
 
 
+@sqlite
 def test_a_database_locked_for_longer_than_a_lease_loses_nothing_and_nobody_is_taken_for_dead(rig: Rig) -> None:
     rig.gello.queue.bulk([steady.job(n, 0.02) for n in range(600)])
     rig.worker()
@@ -38,6 +42,7 @@ def test_a_database_locked_for_longer_than_a_lease_loses_nothing_and_nobody_is_t
     assert all(process.poll() is None for process in rig.processes)
 
 
+@sqlite
 def test_a_push_to_a_locked_database_says_so_within_five_seconds_and_pushes_nothing(rig: Rig) -> None:
     with locked(rig.folder / "gello.db"):
         asked = time.monotonic()
@@ -171,11 +176,17 @@ def test_an_outcome_that_cannot_be_settled_does_not_hold_up_the_others(
         ran.append(n)
 
     class Cursed(DatabaseBroker):
-        def _settle(self, connection: Connection, claims: object) -> int:
-            for claim in claims:  # type: ignore[attr-defined]
-                if claim.outcome is not None and str(claim.outcome.error) == "cursed":
-                    raise RuntimeError("this row can't be written")
-            return super()._settle(connection, claims)  # type: ignore[arg-type]
+        def exchange(self, owner: str, claims: Sequence[Claim], *rest: Any) -> tuple[int, list[Claim]]:
+            self.refuse(claims)
+            return super().exchange(owner, claims, *rest)
+
+        def settle(self, claims: Sequence[Claim]) -> int:
+            self.refuse(claims)
+            return super().settle(claims)
+
+        def refuse(self, claims: Sequence[Claim]) -> None:
+            if any(claim.outcome is not None and str(claim.outcome.error) == "cursed" for claim in claims):
+                raise RuntimeError("this row can't be written")
 
     database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
     app = Gello(broker=Cursed(database), jobs=[work])
@@ -212,11 +223,13 @@ def test_a_child_that_was_forked_pushes_on_connections_of_its_own(rig: Rig) -> N
         steady.push(n)
     assert os.waitpid(child, 0)[1] == 0
     assert rig.gello.queue.size() == 101
-    with closing(sqlite3.connect(rig.folder / "gello.db")) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    if rig.url.startswith("sqlite"):
+        with closing(sqlite3.connect(rig.folder / "gello.db")) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["not watched", "watched"])
+@sqlite
 def test_what_a_child_pushes_is_kept_though_its_parent_closed_the_database(rig: Rig, watched: bool) -> None:
     """The last one to close a SQLite file removes its log: a child whose locks were its parent's would lose it."""
     pushed, parent_closed = os.pipe(), os.pipe()
@@ -243,6 +256,7 @@ def test_what_a_child_pushes_is_kept_though_its_parent_closed_the_database(rig: 
 
 # Python warns of a fork beside threads because of the locks that they may hold; that is what this test is about.
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@sqlite
 def test_a_child_that_is_forked_while_others_write_can_write_too(rig: Rig) -> None:
     stopped = threading.Event()
 
@@ -273,6 +287,7 @@ def locked(path: Path) -> Iterator[None]:
         connection.close()
 
 
+@sqlite
 def test_an_error_of_the_driver_becomes_words(rig: Rig) -> None:
     """The helper above really locks, and the driver's own error is the cause."""
     with locked(rig.folder / "gello.db"), pytest.raises(DatabaseUnavailable) as raised:

@@ -116,9 +116,9 @@ WORLD: dict[str, tuple[tuple[str, ...], int, str, Callable[[Path], Any] | None, 
     "missing folder": (
         ("work", "{jobs}"), 2, "there is no folder", None, {"QUEUE_URL": "sqlite:///no/where.db", "GELLO_APP": ""},
     ),
-    "a database of the next version": (
-        ("status",), 4, "postgres:// comes with the next version (postgresql+psycopg://", None,
-        {"QUEUE_URL": "postgres://u:secret@host/db", "GELLO_APP": ""},
+    "a server that is down": (
+        ("status",), 4, "postgresql+psycopg://u:***@127.0.0.1:9/db isn't there: nothing listens", None,
+        {"QUEUE_URL": "postgres://u:secret@127.0.0.1:9/db", "GELLO_APP": ""},
     ),
     "two slashes": (
         ("status",), 2, "write three: sqlite:///shop.db", None, {"QUEUE_URL": "sqlite://shop.db", "GELLO_APP": ""},

@@ -13,14 +13,16 @@ from dramatiq.brokers.stub import StubBroker
 
 from gello_dramatiq import Gello
 from gello_dramatiq.worker import Worker
+from tests import servers
 
-ALL = ("memory", "sync", "sqlite", "stub")
-QUEUED = ("memory", "sqlite", "stub")
-"""Those with a queue and a worker."""
-OURS = ("memory", "sqlite")
-"""Those that claim and settle as Gello does."""
-DURABLE = ("sqlite",)
+SERVERS = ("postgresql", "mariadb")
+DURABLE = ("sqlite", *SERVERS)
 """Those whose jobs outlive a process."""
+OURS = ("memory", *DURABLE)
+"""Those that claim and settle as Gello does."""
+QUEUED = (*OURS, "stub")
+"""Those with a queue and a worker."""
+ALL = ("sync", *QUEUED)
 
 
 @dataclass
@@ -78,7 +80,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         "sqlite": f"sqlite:///{tmp_path / 'gello.db'}",
         "stub": "",
     }
-    made = Bench(name, urls[name])
+    made = Bench(name, urls[name] if name in urls else servers.fresh(name))
     yield made
     for app in made.apps:
         coordinator = getattr(app.broker, "coordinator", None)

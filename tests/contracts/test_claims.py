@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from dramatiq import Message
+from sqlalchemy import text
 
 from gello_dramatiq import Gello, current_job, queueable
 from gello_dramatiq.broker import GelloBroker
@@ -520,7 +521,9 @@ def corrupt(app: Gello, raw: bytes, position: int = 2) -> None:
     broker = app.broker
     if isinstance(broker, DatabaseBroker):
         with broker.database.write() as connection:
-            connection.exec_driver_sql("UPDATE queue_jobs SET message = ? WHERE id = ?", (raw, position + 1))
+            connection.execute(
+                text("UPDATE queue_jobs SET message = :raw WHERE id = :id"), {"raw": raw, "id": position + 1}
+            )
     else:
         broker._ready["default"][position][2].raw = raw  # type: ignore[attr-defined]
 

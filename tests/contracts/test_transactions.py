@@ -1,0 +1,124 @@
+"""Pushes that are part of the caller's transaction: there when it commits, and never if it doesn't."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.database.engine import read_url
+from gello_dramatiq.errors import InvalidSetting, Unsupported
+from gello_dramatiq.testing import fake
+from tests.contracts.conftest import DURABLE, Bench, on
+
+Begin = Callable[[], Connection | Session]
+
+
+@queueable(max_attempts=1)
+def work(n: int) -> None: ...
+
+
+@pytest.fixture(params=[Connection, Session], ids=["connection", "session"])
+def begin(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Begin]:
+    """Begins a transaction of an engine that is the caller's own."""
+    engine = create_engine(read_url(bench.url))
+    yield engine.connect if request.param is Connection else lambda: Session(engine)
+    engine.dispose()
+
+
+@on(*DURABLE)
+def test_what_is_pushed_within_a_transaction_is_there_when_it_commits_and_not_before(
+    bench: Bench, begin: Begin
+) -> None:
+    app = bench.app(work)
+    app.queue.size()
+    with closing(begin()) as transaction:
+        pushed = app.queue.within(transaction).push(work, 1)
+        with app.within(transaction):
+            work.on("other").push(2)
+            work.later("1h", 3)
+        assert [app.queue.size(), app.queue.size("other"), app.queue.size(state="delayed")] == [0, 0, 0]
+        transaction.commit()
+    assert [app.queue.size(), app.queue.size("other"), app.queue.size(state="delayed")] == [1, 1, 1]
+    (claim,) = app.broker.claim("me", ["default"], 9)  # type: ignore[attr-defined]
+    assert (claim.message_id, claim.kwargs) == (pushed.id, {"n": 1})
+
+
+@on(*DURABLE)
+def test_what_is_pushed_within_a_transaction_that_rolls_back_was_never_pushed(bench: Bench, begin: Begin) -> None:
+    app = bench.app(work)
+    app.queue.size()
+    with closing(begin()) as transaction:
+        app.queue.within(transaction).bulk([work.job(n) for n in range(10)])
+        transaction.rollback()
+    assert app.queue.size() == 0
+
+
+@on("postgresql", "mariadb")
+def test_an_idle_worker_begins_soon_after_the_commit(bench: Bench, begin: Begin) -> None:
+    ran: list[int] = []
+
+    @queueable(name="work")
+    def note(n: int) -> None:
+        ran.append(n)
+
+    app = bench.app(note)
+
+    def commit() -> bool:
+        with closing(begin()) as transaction:
+            app.queue.within(transaction).push(note, 1)
+            transaction.commit()
+        return True
+
+    bench.work(app, lambda: bool(ran) or (not app.queue.size() and commit() and False), seconds=5)
+    assert ran
+
+
+@on("postgresql")
+def test_an_async_session_gives_its_synchronous_one(bench: Bench) -> None:
+    app = bench.app(work)
+
+    async def push() -> None:
+        engine = create_async_engine(read_url(bench.url))
+        async with AsyncSession(engine) as session:
+            await session.execute(text("SELECT 1"))
+            await session.run_sync(lambda sync: app.queue.within(sync).push(work, 1))
+            await session.commit()
+            await session.run_sync(lambda sync: app.queue.within(sync).push(work, 2))
+        async with engine.connect() as connection:
+            await connection.run_sync(lambda sync: app.queue.within(sync).push(work, 3))
+            await connection.commit()
+        await engine.dispose()
+
+    asyncio.run(push())
+    assert app.queue.size() == 2
+
+
+def test_a_broker_without_a_database_says_that_it_cannot() -> None:
+    app = Gello("memory://", jobs=[work])
+    with pytest.raises(Unsupported, match="The memory broker keeps no jobs in a database"):
+        app.queue.within(object()).push(work, 1)
+    app.close()
+
+
+@on("postgresql")
+def test_a_transaction_of_another_kind_of_database_is_refused(bench: Bench, begin: Begin, tmp_path: Path) -> None:
+    app = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    with closing(begin()) as transaction, pytest.raises(InvalidSetting, match="and the jobs are in sqlite"):
+        app.queue.within(transaction).push(work, 1)
+    app.close()
+
+
+def test_a_fake_records_what_is_pushed_within_a_transaction() -> None:
+    app = Gello("memory://", jobs=[work])
+    with fake() as pushes:
+        app.queue.within(object()).push(work, 1)
+    pushes.assert_pushed(work, times=1)
+    app.close()

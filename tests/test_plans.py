@@ -1,0 +1,77 @@
+"""How databases find rows: each statement stands on the index made for it, with and without statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from tests import servers
+
+EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN ", "mariadb": "EXPLAIN "}
+STATISTICS = {"sqlite": "ANALYZE", "postgresql": "ANALYZE queue_jobs", "mariadb": "ANALYZE TABLE queue_jobs"}
+PRIMARY = {"sqlite": "INTEGER PRIMARY KEY (rowid=?)", "postgresql": "queue_jobs_pkey", "mariadb": "PRIMARY"}
+SORTS = ("TEMP B-TREE", "Sort", "filesort")
+ALL_ROWS = ("SCAN queue_jobs", "Seq Scan", "'queue_jobs', 'ALL'")
+
+Plan = Callable[..., str]
+
+
+@queueable
+def work(n: int) -> None: ...
+
+
+@pytest.fixture(params=[(name, known) for name in EXPLAIN for known in (False, True)], ids=str)
+def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Plan]:
+    """Explains a statement on 4,000 ready rows of two queues, 2,000 delayed ones and 500 that are held."""
+    name, known = request.param
+    url = f"sqlite:///{tmp_path / 'gello.db'}" if name == "sqlite" else servers.fresh(name)
+    gello = Gello(url, jobs=[work])
+    broker = gello.broker
+    assert isinstance(broker, DatabaseBroker)
+    for queue in ("default", "other"):
+        gello.queue.bulk([work.job(n).on(queue) for n in range(2000)])
+    gello.queue.bulk([work.job(n) for n in range(2000)], delay="1h")
+    broker.claim("somebody", ["default"], 500)
+    if known:
+        with broker.database.read() as connection:
+            connection.exec_driver_sql(STATISTICS[name])
+
+    def explain(statement: str, *parameters: Any) -> str:
+        with broker.database.read() as connection:
+            rows = connection.exec_driver_sql(EXPLAIN[name] + broker._sql.sql[statement], parameters).all()
+        return "; ".join(str(tuple(row)) for row in rows)
+
+    explain.database = name  # type: ignore[attr-defined]
+    yield explain
+    gello.close()
+
+
+def test_a_claim_reads_its_rows_in_the_order_of_the_index(plan: Plan) -> None:
+    mysql = plan.database == "mariadb"  # type: ignore[attr-defined]
+    found = plan("first", "default", 256) if mysql else plan("claim", "me", "default", 256)
+    assert "queue_jobs_ready" in found
+    assert not any(sort in found for sort in SORTS), "no sort: the index has the order"
+    assert not any(scan in found for scan in ALL_ROWS)
+
+
+def test_what_is_settled_is_found_by_its_row_number_and_nothing_else(plan: Plan) -> None:
+    name: str = plan.database  # type: ignore[attr-defined]
+    keys: Any = {"sqlite": "[1]", "postgresql": [1], "mariadb": [1]}[name]
+    for found in (plan("done", 1, keys), plan("put_back", 0, 0, b"", 1, 1), plan("begun", 1, 1)):
+        assert PRIMARY[name] in found
+        assert "queue_jobs_reserved" not in found
+
+
+def test_delayed_held_and_ready_jobs_are_found_by_the_index_of_their_state(plan: Plan) -> None:
+    for statement, parameters, index in (
+        ("due", (), "delayed"), ("promote", (), "delayed"), ("owned", ("somebody",), "reserved"),
+        ("any_ready", ("default",), "ready"), ("ready_queues", (), "ready"),
+    ):  # fmt: skip
+        found = plan(statement, *parameters)
+        assert f"queue_jobs_{index}" in found, statement
+        assert not any(scan in found for scan in ALL_ROWS), statement

@@ -1,0 +1,120 @@
+"""What a server answers, in words: one clear line within five seconds, the password masked, the fix named."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.database.engine import Database, read_url
+from gello_dramatiq.database.migrations import Migrator
+from gello_dramatiq.errors import DatabaseUnavailable, TablesMissing
+from tests import servers
+
+SERVERS = pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+
+
+@queueable
+def work(n: int) -> None: ...
+
+
+def refused(url: URL) -> str:
+    """What a push says; it must say it soon, and must not say the password."""
+    gello = Gello(url.render_as_string(hide_password=False), jobs=[work])
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable) as raised:
+        gello.queue.push(work, 1)
+    assert time.monotonic() - began < 5
+    assert "secret" not in str(raised.value)
+    gello.close()
+    return str(raised.value)
+
+
+@SERVERS
+def test_a_server_that_is_down_is_named_at_once(kind: str) -> None:
+    url = read_url(servers.fresh(kind)).set(port=9, password="secret")
+    assert "isn't there" in refused(url)
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up() -> None:
+    # PyMySQL knows no limit for the greeting but the one for every answer, which is longer.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = read_url(servers.fresh("postgresql")).set(port=silent.getsockname()[1], password="secret")
+        assert "127.0.0.1" in refused(url)
+
+
+@SERVERS
+def test_a_database_that_does_not_exist_is_named(kind: str) -> None:
+    said = refused(read_url(servers.fresh(kind)).set(database="gello_nowhere"))
+    assert "the server has no database of this name; create it, or mend the URL." in said
+
+
+@SERVERS
+def test_a_user_that_is_refused_is_told_which_part_to_check(kind: str) -> None:
+    said = refused(read_url(servers.fresh(kind)).set(username="nobody_here", password="secret"))
+    assert "refuses the" in said or "refuses this user" in said
+
+
+@SERVERS
+def test_missing_tables_are_answered_with_the_command_that_makes_them(kind: str) -> None:
+    url = servers.fresh(kind)
+    database = Database(url)
+    database.tables.metadata.drop_all(database.engine)
+    database.close()
+    gello = Gello(url, jobs=[work])
+    with pytest.raises(TablesMissing, match="create them with `gello db install`"):
+        gello.queue.push(work, 1)
+    gello.close()
+
+
+@pytest.fixture
+def poor(request: pytest.FixtureRequest) -> Iterator[URL]:
+    """A user who may log in and no more."""
+    kind: str = request.param
+    url = read_url(servers.fresh(kind))
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    who = "gello_poor" if kind == "postgresql" else "gello_poor@'%'"
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP {'ROLE' if kind == 'postgresql' else 'USER'} IF EXISTS {who}"))
+        if kind == "postgresql":
+            connection.execute(text(f"CREATE ROLE {who} LOGIN"))
+        else:
+            connection.execute(text(f"CREATE USER {who} IDENTIFIED BY 'secret'"))
+            connection.execute(text(f"GRANT SELECT ON {url.database}.* TO {who}"))
+    yield url.set(username="gello_poor", password="secret")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP {'ROLE' if kind == 'postgresql' else 'USER'} {who}"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("poor", ["postgresql", "mariadb"], indirect=True)
+def test_a_missing_right_is_named_with_the_page_that_lists_them(poor: URL) -> None:
+    said = refused(poor)
+    assert "this user lacks a right; docs/" in said
+
+
+@SERVERS
+def test_tables_that_are_newer_than_the_code_are_refused(kind: str) -> None:
+    url = servers.fresh(kind)
+    database = Database(url)
+    with database.write() as connection:
+        connection.execute(text("INSERT INTO queue_migrations VALUES (99, 0)"))
+    with pytest.raises(DatabaseUnavailable, match="has tables of version 99, this Gello knows 1; upgrade Gello"):
+        Migrator(database).status()
+    database.close()
+
+
+@SERVERS
+def test_a_connection_that_died_unused_is_replaced_before_it_is_used(kind: str) -> None:
+    gello = Gello(servers.fresh(kind), jobs=[work])
+    gello.queue.push(work, 1)
+    servers.kill_connections(gello.database)
+    time.sleep(1.1)  # see TRUSTED
+    gello.queue.push(work, 2)
+    assert gello.queue.size() == 2
+    gello.close()
