@@ -17,8 +17,8 @@ refuse_others = @test ! -e $(VENV) $(foreach stamp,$(stamps),-o -e $(VENV)/$(sta
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo  ## see Gello at work: a small mailer, with a worker
-	$(bin)/python -m examples.mailer
+demo: $(VENV)/.demo$(if $(BROKER),-servers)  ## see Gello at work: a small mailer; BROKER=postgresql or BROKER=mariadb takes a server
+	$(bin)/python -m examples.mailer $(if $(BROKER),--broker $(BROKER))
 
 check: $(VENV)/.dev  ## format, lint, types and floors; changes nothing
 	$(bin)/ruff format --check .
@@ -51,9 +51,13 @@ $(VENV)/.demo: $(bin)/uv pyproject.toml uv.lock
 	$(sync) --no-default-groups --group demo --inexact
 	@touch $@
 
+$(VENV)/.demo-servers: $(VENV)/.demo
+	$(sync) --no-default-groups --group demo --all-extras --inexact
+	@touch $@
+
 $(VENV)/.dev: $(bin)/uv pyproject.toml uv.lock
 	$(sync) --all-extras
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-servers
 
 $(bin)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit("Gello needs Python 3.11 or newer, but $(PYTHON) is %d.%d. Name another: make PYTHON=python3.13" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

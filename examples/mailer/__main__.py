@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 ROWS = 500
+BROKERS = ("sqlite", "postgresql", "mariadb")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     screen = Screen(quiet=options.quiet or options.json)
     try:
-        result = tell(options.users, screen)
+        result = tell(options.users, screen, options.broker)
     except KeyboardInterrupt:
         return _complain("Stopped.", 130)
     except WorkersEnded as error:
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.mailer", description=__doc__, allow_abbrev=False)
     parser.add_argument("--users", type=_users, default=ROWS, metavar="N", help=f"the first N of {ROWS} users")
+    parser.add_argument("--broker", choices=BROKERS, default="sqlite", help="where the jobs are")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     return parser.parse_args(arguments)

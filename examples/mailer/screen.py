@@ -43,7 +43,7 @@ class Screen:
 
     def pushed(self, pushes: Pushes) -> None:
         refused = pushes.refused.total()
-        self._step("Push", f"{len(pushes.accepted)} rows of users.csv are jobs in SQLite now; {refused} were refused.")
+        self._step("Push", f"{len(pushes.accepted)} rows of users.csv are jobs now; {refused} were refused.")
 
     def working(self, pids: list[int]) -> None:
         self._step("Work", f"Processes {' and '.join(map(str, pids))} send the mails, each of them four at a time.")

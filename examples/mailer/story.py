@@ -14,6 +14,7 @@ from typing import Any
 
 from examples.mailer import jobs
 from examples.mailer.accounting import Books, Pushes
+from examples.mailer.place import place
 from examples.mailer.processes import WorkerProcesses
 from examples.mailer.screen import Screen
 from examples.mailer.server import HOST, MailServer, serving
@@ -81,13 +82,13 @@ def read_users(count: int) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))[:count]
 
 
-def tell(users: int, screen: Screen) -> Result:
-    """Tell the story with so many users, in a directory that is gone afterwards."""
+def tell(users: int, screen: Screen, broker: str = "sqlite") -> Result:
+    """Tell the story with so many users, in a directory and a database that are gone afterwards."""
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="gello-mailer-"))
         server = MailServer()
         port = stack.enter_context(serving(server))
-        _set_environment(directory, port)
+        _set_environment(stack.enter_context(place(broker, Path(directory))), port)
         # Imported here, because an app reads its settings when it is made.
         from examples.mailer.app import gello
 
@@ -203,11 +204,10 @@ def _reason(job: FailedJob) -> str:
     return f"{said} ({tries} attempt{'s' * (tries != 1)})"
 
 
-def _set_environment(directory: str, port: int) -> None:
+def _set_environment(url: str, port: int) -> None:
     """Say to this process and its workers where jobs and mails go, whatever this machine's environment says."""
     for name in list(os.environ):
         if name.startswith(("QUEUE_", "MAILER_")) or name == "DATABASE_URL":
             del os.environ[name]
-    url = f"sqlite:///{directory}/gello.db"
     os.environ |= {"QUEUE_URL": url, "DATABASE_URL": url, "QUEUE_LEASE": LEASE}
     os.environ |= {"MAILER_HOST": HOST, "MAILER_PORT": str(port)}
