@@ -1,0 +1,94 @@
+"""Tables on a server: two processes install them at once, and a script makes them by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.database.engine import Database
+from gello_dramatiq.database.migrations import Migrator
+from tests import servers
+from tests.contracts.conftest import wait_for
+
+SERVERS = pytest.mark.parametrize("kind", servers.ADMIN)
+
+INSTALL = """
+import sys
+from gello_dramatiq.database.engine import Database
+from gello_dramatiq.database.migrations import Migrator
+
+database = Database(sys.argv[1])
+migrator = Migrator(database)
+migrator.status()
+print("ready", flush=True)
+for _ in sys.stdin:
+    print(len(migrator.install()), flush=True)
+"""
+"""Connects, and installs once for each line that it reads."""
+
+
+@pytest.mark.slow
+@SERVERS
+def test_of_two_processes_that_install_at_once_one_applies_and_none_errs(kind: str) -> None:
+    url = servers.fresh(kind)
+    database = Database(url)
+    installers = [
+        subprocess.Popen(
+            [sys.executable, "-c", INSTALL, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for _ in range(2)
+    ]
+    assert [_line(each) for each in installers] == ["ready", "ready"]
+    for _ in range(5):
+        database.tables.metadata.drop_all(database.engine)
+        for each in installers:
+            assert each.stdin is not None
+            each.stdin.write("install\n")
+        assert sorted(_line(each) for each in installers) == ["0", "1"]
+        assert Migrator(database).status().pending == ()
+    for each in installers:
+        assert each.communicate(timeout=10) == ("", "")
+        assert each.returncode == 0
+    database.close()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return process.stdout.readline().strip() or process.stderr.read()
+
+
+@SERVERS
+def test_tables_made_by_hand_hold_jobs_that_are_worked(kind: str) -> None:
+    url = servers.fresh(kind)
+    ran: list[int] = []
+
+    @queueable
+    def work(n: int) -> None:
+        ran.append(n)
+
+    database = Database(url)
+    database.tables.metadata.drop_all(database.engine)
+    script = Migrator(database).sql()
+    with database.writing() as connection:
+        for statement in script.split(";\n"):
+            connection.exec_driver_sql(statement)
+    assert Migrator(database).status().pending == ()
+    database.close()
+    gello = Gello(url, jobs=[work])
+    gello.queue.push(work, 1)
+    gello.queue.later("1s", work, 2)
+    worker = gello.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: ran == [1, 2])
+    wait_for(lambda: gello.queue.size(state="reserved") == 0)
+    worker.stop()
+    gello.close()
