@@ -6,11 +6,14 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import text
 
+from gello_dramatiq.database.engine import Database
 from gello_dramatiq.errors import DatabaseUnavailable
 from tests import servers
 from tests.chaos.conftest import Rig
 from tests.chaos.jobs import steady
+from tests.contracts.conftest import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +54,50 @@ def test_connections_that_are_killed_for_ten_seconds_lose_nothing(rig: Rig) -> N
     assert twice <= 0.1 * len(finished), "only what was running or unsettled when a connection died"
     assert "taken for dead" not in rig.logs()
     assert all(worker.poll() is None for worker in workers), rig.logs()
+
+
+SOON = 0.5
+"""Seconds in which an idle worker takes up what another app pushed, whether or not it hears of it."""
+LISTENS = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+postgresql = pytest.mark.parametrize("rig", ["postgresql"], indirect=True)
+
+
+def idle_worker(rig: Rig) -> None:
+    """A worker process that has worked a job and found no more for a while."""
+    rig.worker(1, "10s")
+    steady.push(0)
+    rig.wait(lambda: rig.count("finish")["0"] == 1)
+    time.sleep(1.5)
+
+
+def seconds_until_taken_up(rig: Rig, number: int) -> float:
+    pushed = time.time()
+    steady.push(number)
+    rig.wait(lambda: rig.count("start")[str(number)] == 1)
+    return next(event.at for event in rig.events("start") if event.key == str(number)) - pushed
+
+
+def listeners(database: Database) -> set[int]:
+    with database.read() as connection:
+        return set(connection.execute(text(f"SELECT pid {LISTENS}")).scalars())
+
+
+@postgresql
+def test_a_worker_that_does_not_listen_takes_up_pushes_soon(rig: Rig) -> None:
+    rig.url += "?notify=off"
+    idle_worker(rig)
+    assert listeners(rig.gello.database) == set()
+    assert max(seconds_until_taken_up(rig, number) for number in range(1, 6)) < SOON
+
+
+@postgresql
+def test_a_worker_whose_listening_connection_is_killed_takes_up_pushes_soon_and_listens_again(rig: Rig) -> None:
+    idle_worker(rig)
+    before = listeners(rig.gello.database)
+    assert len(before) == 1
+    with rig.gello.database.read() as connection:
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {LISTENS}"))
+    assert max(seconds_until_taken_up(rig, number) for number in range(1, 6)) < SOON
+    wait_for(lambda: len(listeners(rig.gello.database) - before) == 1, 5)
+    assert max(seconds_until_taken_up(rig, number) for number in range(6, 9)) < SOON
+    assert "they are looked for every 0.1 s" in rig.logs()

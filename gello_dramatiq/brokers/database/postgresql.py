@@ -144,7 +144,10 @@ class Listening(Polling):
                 if self._seldom != SELDOM:
                     told = self._database.explain(error)
                     log.warning("No announcements of new jobs; they are looked for every %g s: %s", SELDOM, told)
-                self._seldom = SELDOM
+                    self._seldom = SELDOM
+                    # The worker may be in a pause that counts on announcements.
+                    self.busy()
+                    self._wake()
                 self._closed.wait(1.0)
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:
