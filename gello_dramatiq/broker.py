@@ -64,6 +64,9 @@ class GelloBroker(Broker):
     writes_failures: bool = False
     """Whether `settle` itself writes the row of a failed job, in the transaction that gives the message up."""
 
+    settles_as_it_claims = True
+    """Whether `exchange` is one step, which an error undoes as a whole."""
+
     def __init__(self, middleware: list[Middleware] | None = None) -> None:
         self._hooks = SignalHooks(self)
         self._booted = False

@@ -206,6 +206,10 @@ class Coordinator:
             want = min(self._want(), CLAIM)
             queues = [name for name in self.serves() if self._served.let(name)] if want > 0 else []
             self.drained.look()
+            if settling and not self.broker.settles_as_it_claims:
+                # By itself, so that an error of the claim doesn't make this a settle that came too late.
+                self._settled(settling, self.broker.settle(settling))
+                self.unsettled = settling = []
             stale, claimed = self.broker.exchange(self.owner, settling, queues, want)
             self.unsettled = []
             self._hand_out(claimed)

@@ -20,10 +20,11 @@ from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.leases import Watch
 from gello_dramatiq.claim import Claim
-from gello_dramatiq.errors import JobUnknown, JobUnloadable
+from gello_dramatiq.database.engine import Database
+from gello_dramatiq.errors import DatabaseUnavailable, JobUnknown, JobUnloadable
 from gello_dramatiq.outcome import DONE, GIVEN_BACK, Kind, Outcome, Progress, Reason
 
-from .conftest import ALL, OURS, QUEUED, Bench, on, wait_for
+from .conftest import ALL, DURABLE, OURS, QUEUED, Bench, on, wait_for
 
 
 def ours(app: Gello) -> GelloBroker:
@@ -508,6 +509,38 @@ def test_what_a_dead_process_held_can_be_freed_at_once(tmp_path: Path) -> None:
     let_go.set()
     worker.stop()
     app.close()
+
+
+@on(*DURABLE)
+def test_a_claim_that_fails_after_a_settle_settles_nothing_twice_and_loses_nothing(bench: Bench) -> None:
+    class Faltering(DatabaseBroker):
+        left = 5
+
+        def _take(self, *what: Any, **more: Any) -> list[Any]:
+            if len(ran) > 10 and self.left:
+                self.left -= 1
+                raise DatabaseUnavailable("it was there a moment ago")
+            return super()._take(*what, **more)
+
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        ran.append(n)
+        time.sleep(0.002)
+
+    broker = Faltering(Database(bench.url))
+    app = Gello(broker=broker, jobs=[work])
+    bench.apps.append(app)
+    app.queue.bulk([work.job(n) for n in range(300)])
+    worker = app.worker(concurrency=4)
+    worker.start()
+    worker.join()
+    assert sorted(ran) == list(range(300))
+    assert broker.left == 0
+    assert broker.coordinator is not None
+    assert broker.coordinator.completer.stale == 0
+    worker.stop()
 
 
 def claim_copy(claim: Claim, outcome: Outcome) -> Claim:

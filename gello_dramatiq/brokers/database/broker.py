@@ -61,6 +61,7 @@ class DatabaseBroker(GelloBroker):
         self.lease = duration(lease).total_seconds()
         self.writes_failures = writes_failures
         self._sql = _statements(database)
+        self.settles_as_it_claims = self._sql.claims_as_it_settles
         self._leases: Leases | None = None
         self._watcher: Watcher | None = None
         self._promoted_at = 0.0
@@ -99,7 +100,7 @@ class DatabaseBroker(GelloBroker):
         self, owner: str, claims: Sequence[Claim], queues: Sequence[str], limit: int
     ) -> tuple[int, list[Claim]]:
         promote = self._is_time_to_promote()
-        if not claims and not self._unsure and not promote and not (limit > 0 and self._any_ready(queues)):
+        if not claims and not self._unsure and not promote and not self._worth_a_claim(queues, limit):
             return 0, []
         try:
             if self._unsure:
@@ -257,8 +258,10 @@ class DatabaseBroker(GelloBroker):
         with self.database.read() as connection:
             return self._sql.ask(connection, "any", queue, queue, queue).first() is not None
 
-    def _any_ready(self, queues: Sequence[str]) -> bool:
-        """Whether there is something to claim: asked without taking the write lock."""
+    def _worth_a_claim(self, queues: Sequence[str], limit: int) -> bool:
+        """Whether there is something to claim: asked without a lock, where a claim that finds nothing costs more."""
+        if limit <= 0 or self._sql.claims_at_once:
+            return limit > 0 and bool(queues)
         with self.database.read() as connection:
             return any(self._sql.ask(connection, "any_ready", name).first() for name in queues)
 
