@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("rig", servers.ADMIN, indirect=True)
 def test_connections_that_are_killed_for_ten_seconds_lose_nothing(rig: Rig) -> None:
     database = rig.gello.database
-    workers = [rig.worker(), rig.worker()]
+    workers = [rig.worker(4, "3s"), rig.worker(4, "3s")]
     while {event.pid for event in rig.events("start")} != {worker.pid for worker in workers}:
         steady.push(0, 0.01)
         time.sleep(0.02)

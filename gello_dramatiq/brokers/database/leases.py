@@ -112,12 +112,16 @@ class Leases:
             connection.execute(delete(self._workers).where(self._workers.c.id == self._member.name))
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._lease / BEATS):
+        pause = self._lease / BEATS
+        while not self._stopped.wait(pause):
+            pause = self._lease / BEATS
             try:
                 self.beat()
                 self.sweep()
             except BrokerConnectionError as error:
                 log.warning("No beat for %s: %s", self._member.name, error)
+                # Soon: a connection that died says nothing about the database, and others may see no beat of ours.
+                pause /= BEATS
             except Exception:
                 log.exception("The beat of %s met an error that it doesn't know; it goes on.", self._member.name)
 

@@ -16,8 +16,9 @@ from .statements import FIRST, Statements
 class SQLite(Statements):
     """What the database broker asks, in SQLite's words."""
 
-    # SQLite's clock is this machine's; `unixepoch('subsec')` is newer than what we support.
-    clock: ClassVar[str] = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    # SQLite's clock is this machine's, in whole milliseconds; a fraction of days is only near them, so it is rounded.
+    # `unixepoch('subsec')` is newer than what we support.
+    clock: ClassVar[str] = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
     mark: ClassVar[str] = "?"
     claims_as_it_settles: ClassVar[bool] = True
 
