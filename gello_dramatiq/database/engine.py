@@ -119,7 +119,7 @@ class Database:
         """Do something in a transaction, again if it was the one to give way in a deadlock; returns what `act` does.
 
         Parameters:
-          at_once: Each of its statements may be committed by itself: see `at_once`.
+          at_once: It is one statement, which a server commits by itself: see `at_once`.
 
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.

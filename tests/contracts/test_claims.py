@@ -20,6 +20,7 @@ from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.leases import Watch
 from gello_dramatiq.claim import Claim
+from gello_dramatiq.database.backend import Deadlock
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.errors import DatabaseUnavailable, JobUnknown, JobUnloadable
 from gello_dramatiq.outcome import DONE, GIVEN_BACK, Kind, Outcome, Progress, Reason
@@ -542,6 +543,34 @@ def test_a_claim_that_fails_after_a_settle_settles_nothing_twice_and_loses_nothi
     assert broker.coordinator is not None
     assert broker.coordinator.completer.stale == 0
     worker.stop()
+
+
+@on(*DURABLE)
+def test_a_deadlock_over_one_queue_forgets_no_claim_of_another(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was claimed before it is this worker's already: were it forgotten, it would be nobody's for ever."""
+    ran: list[int] = []
+
+    @queueable(max_attempts=1)
+    def work(n: int) -> None:
+        ran.append(n)
+
+    app = bench.app(work)
+    broker: Any = app.broker
+    claim, deadlocks = broker._sql.claim, [1, 2, 3]
+
+    def claim_or_give_way(connection: Any, owner: str, queue: str, limit: int) -> list[Any]:
+        if queue == "second" and deadlocks:
+            deadlocks.pop()
+            raise Deadlock("two transactions waited for each other")
+        rows: list[Any] = claim(connection, owner, queue, limit)
+        return rows
+
+    monkeypatch.setattr(broker._sql, "claim", claim_or_give_way)
+    app.queue.bulk([work.job(n).on("first") for n in range(5)] + [work.job(n).on("second") for n in range(5, 10)])
+    bench.work(app, lambda: len(ran) >= 10, queues=["first", "second"])
+    assert sorted(ran) == list(range(10))
+    assert not deadlocks
+    assert app.queue.size("first", state="reserved") == 0
 
 
 def claim_copy(claim: Claim, outcome: Outcome) -> Claim:

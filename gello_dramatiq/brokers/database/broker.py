@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ...coordinator import Coordinator
 
 T = TypeVar("T")
+Run = Callable[[Callable[[Connection], Any]], Any]
 
 PROMOTE_EVERY = 0.25
 """Seconds between two looks for delayed jobs whose time has come."""
@@ -108,11 +109,11 @@ class DatabaseBroker(GelloBroker):
             if self._sql.claims_as_it_settles:
                 with self.database.write() as connection:
                     stale = settle(self._sql, connection, claims, self.writes_failures)
-                    rows = self._take(connection, owner, queues, limit, promote)
+                    rows = self._take(lambda act: act(connection), owner, queues, limit, promote)
             else:
                 stale = self.settle(claims)
-                take = partial(self._take, owner=owner, queues=queues, limit=limit, promote=promote)
-                rows = self.database.transact(take, at_once=self._sql.claims_at_once)
+                run = partial(self.database.transact, at_once=self._sql.claims_at_once)
+                rows = self._take(run, owner, queues, limit, promote)
         except BaseException:
             # The commit may have happened although its reply was lost: then rows are ours that we don't know.
             self._unsure = True
@@ -128,8 +129,9 @@ class DatabaseBroker(GelloBroker):
         if not claims:
             return 0
         act = partial(settle, self._sql, claims=claims, writes_failures=self.writes_failures)
-        # Jobs that are done are deleted, by one statement where they have one lease.
-        return self.database.transact(act, at_once=all(claim.outcome in (None, DONE) for claim in claims))
+        # Jobs that are done are deleted: by one statement, if they have one lease.
+        one = all(claim.outcome in (None, DONE) for claim in claims) and len({claim.lease for claim in claims}) == 1
+        return self.database.transact(act, at_once=one)
 
     def mark(self, claims: Sequence[Claim]) -> list[Claim]:
         def begun(connection: Connection) -> list[Claim]:
@@ -237,15 +239,18 @@ class DatabaseBroker(GelloBroker):
         names = (message.message_id, message.queue_name, message.actor_name)
         return (*names, -self.priority_of(message), delay or 0, message.encode())
 
-    def _take(self, connection: Connection, owner: str, queues: Sequence[str], limit: int, promote: bool) -> list[Any]:
-        """Promote what is due, and claim from each queue in turn."""
+    def _take(self, run: Run, owner: str, queues: Sequence[str], limit: int, promote: bool) -> list[Any]:
+        """Promote what is due, and claim from each queue in turn.
+
+        Each is run by itself: where it is tried again after a deadlock, nothing else may be done twice or forgotten.
+        """
         if promote:
-            self._sql.ask(connection, "promote")
+            run(lambda connection: self._sql.ask(connection, "promote"))
         rows: list[Any] = []
         for name in queues:
             if len(rows) >= limit:
                 break
-            rows += self._sql.claim(connection, owner, name, limit - len(rows))
+            rows += run(partial(self._sql.claim, owner=owner, queue=name, limit=limit - len(rows)))
         return rows
 
     def _reconcile(self, owner: str) -> None:
