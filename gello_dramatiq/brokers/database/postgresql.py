@@ -38,7 +38,7 @@ class PostgreSQL(Statements):
     """
 
     # Of the statement, so that jobs which were pushed together are due together.
-    clock: ClassVar[str] = "(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
+    clock: ClassVar[str] = "floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
     claims_at_once: ClassVar[bool] = True
     inserts_at_once: ClassVar[bool] = True
 
