@@ -190,7 +190,10 @@ class Database:
         try:
             yield
         except self._errors as error:
-            raise self.explain(error) from error
+            explained = self.explain(error)
+            if explained is error:
+                raise
+            raise explained from error
 
     def explain(self, error: Exception) -> Exception:
         """A database error in words, or the error itself where the database isn't at fault."""
