@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.database.engine import Database, read_url
-from gello_dramatiq.database.migrations import Migrator
+from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
+from gello_dramatiq.database.tables import Tables
 from gello_dramatiq.errors import DatabaseUnavailable, TablesMissing
 from tests import servers
 
@@ -41,11 +45,107 @@ def test_a_server_that_is_down_is_named_at_once(kind: str) -> None:
     assert "isn't there" in refused(url)
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up() -> None:
-    # PyMySQL knows no limit for the greeting but the one for every answer, which is longer.
+@SERVERS
+def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = read_url(servers.fresh("postgresql")).set(port=silent.getsockname()[1], password="secret")
-        assert "127.0.0.1" in refused(url)
+        url = read_url(servers.fresh(kind)).set(port=silent.getsockname()[1], password="secret")
+        said = refused(url)
+    assert "127.0.0.1" in said
+    assert "didn't answer" in said
+
+
+def test_a_statement_may_take_longer_than_the_greeting() -> None:
+    database = Database(servers.fresh("mariadb"))
+    with database.read() as connection:
+        assert connection.execute(text("SELECT SLEEP(3.5)")).scalar_one() == 0
+    database.close()
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Somebody's lock of the table of jobs."""
+    engine = create_engine(read_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("BEGIN"))
+            connection.execute(text("LOCK TABLE queue_jobs"))
+        else:
+            connection.execute(text("LOCK TABLES queue_jobs WRITE"))
+        yield
+        connection.execute(text("ROLLBACK" if connection.dialect.name == "postgresql" else "UNLOCK TABLES"))
+    engine.dispose()
+
+
+@SERVERS
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_push_beside_a_lock_of_the_table_says_so_soon_and_queues_nothing(kind: str, jobs: int) -> None:
+    url = servers.fresh(kind)
+    gello = Gello(url, jobs=[work])
+    with locked(url):
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="has held a lock that this waits for, for 3 s"):
+            gello.queue.bulk([work.job(n) for n in range(jobs)])
+        assert time.monotonic() - began < 5
+    assert gello.queue.size() == 0
+    gello.close()
+
+
+@SERVERS
+def test_a_read_beside_a_lock_of_the_table_says_so_soon(kind: str) -> None:
+    url = servers.fresh(kind)
+    gello = Gello(url, jobs=[work])
+    began = time.monotonic()
+    with locked(url), pytest.raises(DatabaseUnavailable, match="has held a lock"):
+        gello.queue.size()
+    assert time.monotonic() - began < 5
+    gello.close()
+
+
+@SERVERS
+def test_whoever_migrates_waits_for_another_that_does(kind: str) -> None:
+    url = servers.fresh(kind)
+    database = Database(url)
+    database.tables.metadata.drop_all(database.engine)
+    migrates, done = threading.Event(), threading.Event()
+
+    def slow(connection: Connection, tables: Tables) -> None:
+        migrates.set()
+        done.wait(4)  # longer than anything else waits for a lock
+        tables.metadata.create_all(connection)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(Migrator(database, (Migration(1, "slowly", slow),)).install)
+        assert migrates.wait(5)
+        assert Migrator(database).install() == []
+        assert len(first.result()) == 1
+    database.close()
+
+
+@SERVERS
+def test_a_change_of_a_table_waits_for_its_lock_no_longer_than_a_push(kind: str) -> None:
+    url = servers.fresh(kind)
+    database = Database(url)
+
+    def change(connection: Connection, tables: Tables) -> None:
+        connection.execute(text(f"ALTER TABLE {tables.jobs.name} ADD COLUMN more INTEGER"))
+
+    with locked(url), pytest.raises(DatabaseUnavailable, match="has held a lock"):
+        Migrator(database, (*MIGRATIONS, Migration(2, "more", change))).install()
+    database.close()
+
+
+def test_a_limit_that_somebody_set_for_locks_is_kept() -> None:
+    database = Database(f"{servers.fresh('postgresql')}?options=-clock_timeout%3D7s")
+    with database.read() as connection:
+        assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "7s"
+    database.close()
+
+
+def test_nothing_is_set_for_the_sessions_of_a_pooler() -> None:
+    database = Database(f"{servers.fresh('postgresql')}?notify=off")
+    with database.read() as connection:
+        assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "0"
+    database.close()
 
 
 @SERVERS

@@ -57,7 +57,7 @@ class Database:
         self.tables: Tables = tables(prefix, schema)
         self.dialect = self.url.get_backend_name()
         self.gate = Gate()
-        self.backend = _backend(self.url, synchronous)
+        self.backend = _backend(self.url, synchronous, self.notify)
         self.backend.check(self.url)
         self.engine = self.backend.open(self.url)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, *self.backend.errors)
@@ -230,12 +230,12 @@ def read_url(url: str) -> URL:
     return read
 
 
-def _backend(url: URL, synchronous: str) -> Backend:
+def _backend(url: URL, synchronous: str, keeps_sessions: bool) -> Backend:
     """Loaded only now: each imports its driver."""
     if url.get_backend_name() == "postgresql":
         from .postgresql import PostgreSQL
 
-        return PostgreSQL()
+        return PostgreSQL(keeps_sessions)
     if url.get_backend_name() in ("mysql", "mariadb"):
         from .mysql import MySQL
 

@@ -27,11 +27,17 @@ CODES = {
     1040: "has no connection left; raise its max_connections, or put a pooler before it.",
     1114: "can't grow: the disk is full; make room.",
     2003: f"isn't there, or didn't answer within {BUSY:g} s; start the server, or check host and port in the URL.",
+    2013: "closed the connection, or didn't answer in time; check the server, and what listens at this host and port.",
+    1205: f"has held a lock that this waits for, for {BUSY:g} s: another program is changing the table or a row of it; "
+    "try again, or look for its transaction in the server's process list.",
     2005: "has a host name that can't be found; mend the URL.",
 }
+ANSWER = 30
+"""Seconds until a statement's answer is given up: longer than any of ours may take or wait for a lock."""
 SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    f"SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {BUSY:.0f}",
+    f"SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = {BUSY:.0f}, "
+    f"lock_wait_timeout = {BUSY:.0f}",
 )
 """READ COMMITTED locks no gaps, UTC has no hour that comes twice, and nothing is cut off to fit."""
 
@@ -52,9 +58,9 @@ class MySQL(Server):
             autocommit=True,
             charset="utf8mb4",
             connect_timeout=int(BUSY),
-            # Longer than any statement of ours may wait for a lock.
-            read_timeout=30,
-            write_timeout=30,
+            # For the greeting and the log-in: `connect_timeout` ends with TCP's own. See ANSWER.
+            read_timeout=BUSY,
+            write_timeout=ANSWER,
         )
         event.listen(engine, "connect", _prepare)
         return engine
@@ -62,7 +68,7 @@ class MySQL(Server):
     @contextmanager
     def migrating(self, connection: Connection, tables: Tables) -> Iterator[None]:
         # CREATE TABLE commits, so that a transaction is no lock here.
-        lock = {"lock": f"gello {tables.migrations.fullname}"[:64], "wait": 10 * BUSY}
+        lock = {"lock": f"gello {tables.migrations.fullname}"[:64], "wait": ANSWER - BUSY}
         if connection.execute(text("SELECT GET_LOCK(:lock, :wait)"), lock).scalar() != 1:
             raise DatabaseUnavailable("Another process has been changing the tables for too long; try again.")
         try:
@@ -75,7 +81,7 @@ class MySQL(Server):
         said = " ".join(str(cause.args[-1] if cause.args else cause).split())
         if code == 1146:
             return tables_missing(where, said)
-        if code in (1213, 1205):
+        if code == 1213:
             return Deadlock(f"{where} ended a transaction that waited for another, again and again ({said})")
         if code in CODES:
             return DatabaseUnavailable(f"{where} {CODES[code]} ({said})")
@@ -88,3 +94,4 @@ def _prepare(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         for statement in SESSION:
             cursor.execute(statement)
+    connection._read_timeout = ANSWER

@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateSchema
 
@@ -37,20 +37,32 @@ CODES = {
     "53100": "can't grow: the disk is full; make room.",
     "42703": "has tables of another version; bring them up to date with `gello db upgrade`.",
     "57P03": "is starting or stopping.",
+    "55P03": f"has held a lock that this waits for, for {BUSY:g} s: another program is changing the table or a row of "
+    "it; try again, or look for its transaction in pg_stat_activity.",
 }
+# Who set another limit, for the role, the database or in the URL, meant it.
+LIMIT = f"SELECT set_config('lock_timeout', '{BUSY * 1000:.0f}', false) WHERE current_setting('lock_timeout') = '0'"
 
 
 class PostgreSQL(Server):
-    """PostgreSQL as a backend."""
+    """PostgreSQL as a backend.
+
+    Parameters:
+      keeps_sessions: Whether a connection is one session. A pooler may hand a session to the next program, which then
+        has what was set in it: nothing is.
+    """
 
     installs_itself: ClassVar[bool] = False
     errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+
+    def __init__(self, keeps_sessions: bool) -> None:
+        self._keeps_sessions = keeps_sessions
 
     def check(self, url: URL) -> None:
         """Every URL can work."""
 
     def open(self, url: URL) -> Engine:
-        return open_server(
+        engine = open_server(
             url,
             autocommit=True,
             connect_timeout=int(BUSY),
@@ -61,11 +73,18 @@ class PostgreSQL(Server):
             tcp_user_timeout=10_000,
             application_name="gello",
         )
+        if self._keeps_sessions:
+            event.listen(engine, "connect", _limit_waits)
+        return engine
 
     @contextmanager
     def migrating(self, connection: Connection, tables: Tables) -> Iterator[None]:
         lock = zlib.crc32(f"gello {tables.migrations.fullname}".encode())
+        limit = connection.execute(text("SHOW lock_timeout")).scalar_one()
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # whoever migrates may take long
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+        # While a change of a table waits for its lock, everything that comes after it waits, too.
+        connection.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": limit})
         if tables.metadata.schema is not None:
             connection.execute(CreateSchema(tables.metadata.schema, if_not_exists=True))
         yield
@@ -85,3 +104,9 @@ class PostgreSQL(Server):
         if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
             return DatabaseUnavailable(f"{where} can't be used: {said}")
         return None
+
+
+def _limit_waits(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(LIMIT)
+    cursor.close()
