@@ -6,12 +6,13 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import create_engine, event, inspect
+from sqlalchemy import create_engine, event, inspect, select
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
@@ -21,6 +22,8 @@ from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
 from gello_dramatiq.database.tables import DELAYED, metadata, tables
 from gello_dramatiq.errors import DatabaseUnavailable, InvalidSetting, TablesMissing
 from gello_dramatiq.masking import mask
+from gello_dramatiq.outcome import Kind, Outcome, Progress
+from tests import servers
 
 
 @queueable
@@ -55,6 +58,25 @@ def test_a_url_that_cannot_be_used_is_refused_in_words_without_its_password(url:
     with pytest.raises(Exception, match=says) as raised:
         Gello(url)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+@pytest.mark.parametrize("how", [Kind.RELEASED, Kind.RETRIED])
+def test_what_is_put_back_is_never_early_by_the_fraction_of_a_millisecond(kind: str, how: Kind, tmp_path: Path) -> None:
+    gello = Gello(f"sqlite:///{tmp_path / 'gello.db'}" if kind == "sqlite" else servers.fresh(kind), jobs=[work])
+    assert isinstance(gello.broker, DatabaseBroker)
+    database, jobs = gello.broker.database, gello.broker.database.tables.jobs
+    for n in range(30):
+        gello.queue.push(work, n)
+        (claim,) = gello.broker.claim("me", ["default"], 1)
+        before = time.time() * 1000
+        claim.outcome = Outcome(how, delay=timedelta(seconds=1), progress=Progress(attempts=1))
+        assert gello.broker.settle([claim]) == 0
+        with database.write() as connection:
+            due = connection.execute(select(jobs.c.available_at)).scalar_one()
+            connection.execute(jobs.delete())
+        assert due >= before + 1000
+    gello.close()
 
 
 def test_a_password_is_masked_wherever_it_stands() -> None:

@@ -59,9 +59,10 @@ class Statements:
                 VALUES (?, ?, ?, ?, ?, {clock} + ?, ?, {clock}, 0, 0, 0, 0)""",
             "give_back": f"""
                 UPDATE {jobs} SET state = 0, lease = lease + 1, owner = NULL, marked = 0 WHERE id = ? AND lease = ?""",
+            # One more, as for a push.
             "put_back": f"""
-                UPDATE {jobs} SET state = ?, available_at = {clock} + ?, message = ?, lease = lease + 1, owner = NULL,
-                                  marked = 0
+                UPDATE {jobs} SET state = ?, available_at = {clock} + ? + 1, message = ?, lease = lease + 1,
+                                  owner = NULL, marked = 0
                 WHERE id = ? AND lease = ?""",
             "keep_failed": f"""
                 INSERT INTO {failed} (id, queue, name, message, generation, reason, exception, traceback, attempts,
