@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,21 +15,13 @@ from pathlib import Path
 import pytest
 
 from gello_dramatiq import Gello
-from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.errors import DatabaseUnavailable
 from tests import servers
 from tests.chaos import jobs
+from tests.chaos.ledger import Event, Fault, Ledger, Pushes
 from tests.contracts.conftest import DURABLE
 
 LEASE = "1s"
-
-
-@dataclass
-class Event:
-    what: str
-    key: str
-    pid: int
-    at: float
 
 
 @dataclass
@@ -39,24 +32,50 @@ class Rig:
     url: str
     gello: Gello
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    pushes: Pushes = field(default_factory=Pushes)
+    faults: list[Fault] = field(default_factory=list)
 
-    def worker(self, concurrency: int = 4, lease: str = LEASE, *faults: str) -> subprocess.Popen[bytes]:
+    def __post_init__(self) -> None:
+        self.gello.broker.add_middleware(self.pushes)
+
+    def worker(
+        self, concurrency: int = 4, lease: str = LEASE, *faults: str, queues: str = "default"
+    ) -> subprocess.Popen[bytes]:
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.work", self.url, str(concurrency), lease, *faults],
+                [sys.executable, "-m", "tests.chaos.work", self.url, str(concurrency), lease, queues, *faults],
                 stderr=log,
                 env={**os.environ, jobs.HISTORY: str(self.folder / "history")},
             )
         self.processes.append(process)
         return process
 
-    def events(self, what: str | None = None) -> list[Event]:
+    def hit(self, process: subprocess.Popen[bytes], what: signal.Signals = signal.SIGKILL) -> None:
+        """Kill or stop a process; the ledger then knows why jobs ran again."""
+        process.send_signal(what)
+        self.faults.append(Fault(time.time(), process.pid))
+
+    def check(self, again: int = 0) -> None:
+        """No job is lost or unheard of; at most so many runs were repetitions, each of what a fault hit."""
+        events, failed = self.events(), [job.id for job in self.gello.failed.all(limit=None)]
+        known = {fault.pid for fault in self.faults}
+        # Whose death we didn't cause died of a job.
+        dead = {process.pid for process in self.processes if process.poll()} - known
+        deaths = [Fault(max((e.at for e in events if e.pid == pid), default=0), pid) for pid in dead]
+        Ledger(self.pushes, events, failed, self.waiting(), self.faults + deaths).check(again)
+
+    def waiting(self) -> list[str]:
+        """The ids of the jobs in all queues."""
+        with self.gello.database.read() as connection:
+            return list(connection.exec_driver_sql("SELECT job_id FROM queue_jobs").scalars())
+
+    def events(self, wanted: str | None = None) -> list[Event]:
         try:
             lines = (self.folder / "history").read_text().splitlines()
         except FileNotFoundError:
             return []
-        found = [Event(parts[0], parts[1], int(parts[2]), float(parts[3])) for parts in map(str.split, lines)]
-        return [event for event in found if what in (None, event.what)]
+        found = [Event(what, key, job, int(pid), float(at)) for what, key, job, pid, at in map(str.split, lines)]
+        return [event for event in found if wanted in (None, event.what)]
 
     def count(self, what: str) -> Counter[str]:
         return Counter(event.key for event in self.events(what))
@@ -71,12 +90,9 @@ class Rig:
             time.sleep(0.02)
 
     def wait_until_empty(self, seconds: float = 20) -> None:
-        broker = self.gello.broker
-        assert isinstance(broker, DatabaseBroker)
-
         def is_empty() -> bool:
             try:
-                return not broker._holds_any("default")
+                return not self.waiting()
             except DatabaseUnavailable:  # a test may have killed our connection, too
                 return False
 

@@ -7,14 +7,19 @@ import signal
 import time
 
 from gello_dramatiq import current_job, queueable
+from gello_dramatiq.errors import NoCurrentJob
 
 HISTORY = "GELLO_TEST_HISTORY"
 
 
 def note(event: str, key: object) -> None:
     """Append one line; a single write to a file opened for appending is never torn."""
+    try:
+        job = current_job().id
+    except NoCurrentJob:  # in a hook
+        job = "-"
     file = os.open(os.environ[HISTORY], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(file, f"{event} {key} {os.getpid()} {time.time():.6f}\n".encode())
+    os.write(file, f"{event} {key} {job} {os.getpid()} {time.time():.6f}\n".encode())
     os.close(file)
 
 
@@ -50,4 +55,16 @@ def poisoned(error: BaseException) -> None:
 
 @queueable(max_attempts=1)
 def attempt_number(n: int) -> None:
+    note("start", n)
     note("attempt", current_job().attempt)
+    note("finish", n)
+
+
+@queueable(max_attempts=1)
+def fails_in(pid: int, seconds: float) -> None:
+    """Fails in one process only."""
+    note("start", "fails_in")
+    time.sleep(seconds)
+    if os.getpid() == pid:
+        raise ValueError(pid)
+    note("finish", "fails_in")

@@ -160,10 +160,8 @@ def test_a_server_that_crashes_and_is_back_after_three_seconds_loses_nothing(ser
     time.sleep(3)
     server.start()
     rig.wait_until_empty(60)
-    finished = rig.count("finish")
-    assert finished.keys() == {str(n) for n in range(300)}
     assert rig.gello.failed.count() == 0
-    assert sum(finished.values()) == 300, "who lives settles what was done when the server is back"
+    rig.check()  # who lives settles what was done when the server is back
     assert "taken for dead" not in rig.logs()
     assert "is dead" not in rig.logs()
     assert [worker.poll() for worker in workers] == [None, None], rig.logs()
