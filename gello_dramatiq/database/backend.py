@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
@@ -49,6 +49,10 @@ class Backend(Protocol):
 
     def migrating(self, connection: Connection, tables: Tables) -> AbstractContextManager[None]:
         """Keep others from changing the tables."""
+        ...
+
+    def identity(self, connection: Connection) -> Any:
+        """What a connection's database says it is, whatever it is called by: equal for the same one."""
         ...
 
     def explain(self, cause: Exception, where: str) -> DatabaseUnavailable | None:

@@ -79,6 +79,24 @@ class Database:
         """Whether this is the database of a URL."""
         return read_url(url).difference_update_query(["notify"]) == self.url
 
+    def is_of(self, connection: Connection) -> bool:
+        """Whether somebody's connection is one to this database, by whatever driver, user or name of its host.
+
+        Raises:
+          DatabaseUnavailable: It can't be asked.
+        """
+        theirs = connection.engine.url
+        if _kind(theirs) != _kind(self.url):
+            return False
+        if theirs.host and (theirs.host, theirs.port, theirs.database) == (
+            self.url.host,
+            self.url.port,
+            self.url.database,
+        ):
+            return True
+        with self.explained(), self.reading() as own:
+            return bool(self.backend.identity(connection) == self.backend.identity(own))
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading.
@@ -230,13 +248,18 @@ def read_url(url: str) -> URL:
     return read
 
 
+def _kind(url: URL) -> str:
+    name = url.get_backend_name()
+    return "mysql" if name == "mariadb" else name
+
+
 def _backend(url: URL, synchronous: str, keeps_sessions: bool) -> Backend:
     """Loaded only now: each imports its driver."""
-    if url.get_backend_name() == "postgresql":
+    if _kind(url) == "postgresql":
         from .postgresql import PostgreSQL
 
         return PostgreSQL(keeps_sessions)
-    if url.get_backend_name() in ("mysql", "mariadb"):
+    if _kind(url) == "mysql":
         from .mysql import MySQL
 
         return MySQL()

@@ -76,6 +76,12 @@ class MySQL(Server):
         finally:
             connection.execute(text("SELECT RELEASE_LOCK(:lock)"), lock)
 
+    def identity(self, connection: Connection) -> Any:
+        # Not all of them exist everywhere.
+        names = "('hostname', 'port', 'datadir', 'server_uid', 'server_uuid')"
+        server = connection.execute(text(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN {names}")).all()
+        return sorted(server), connection.execute(text("SELECT DATABASE()")).scalar_one()
+
     def explain(self, cause: Exception, where: str) -> DatabaseUnavailable | None:
         code = cause.args[0] if cause.args else None
         said = " ".join(str(cause.args[-1] if cause.args else cause).split())

@@ -89,6 +89,9 @@ class PostgreSQL(Server):
             connection.execute(CreateSchema(tables.metadata.schema, if_not_exists=True))
         yield
 
+    def identity(self, connection: Connection) -> Any:
+        return connection.execute(text("SELECT system_identifier, current_database() FROM pg_control_system()")).one()
+
     def explain(self, cause: Exception, where: str) -> DatabaseUnavailable | None:
         code = getattr(cause, "sqlstate", None) or ""
         said = " ".join(str(cause).split())

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
 from ..errors import DatabaseUnavailable, InvalidSetting
@@ -82,6 +82,9 @@ class SQLite:
 
     def migrating(self, connection: Connection, tables: Tables) -> nullcontext[None]:
         return nullcontext()  # a transaction is alone with the file
+
+    def identity(self, connection: Connection) -> Any:
+        return connection.execute(text("SELECT file FROM pragma_database_list WHERE name = 'main'")).scalar_one()
 
     def explain(self, cause: Exception, where: str) -> DatabaseUnavailable | None:
         said = str(cause).strip()

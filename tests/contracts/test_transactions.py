@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,7 @@ from gello_dramatiq import Gello, queueable
 from gello_dramatiq.database.engine import read_url
 from gello_dramatiq.errors import InvalidSetting, Unsupported
 from gello_dramatiq.testing import fake
+from tests import servers
 from tests.contracts.conftest import DURABLE, Bench, on
 
 Begin = Callable[[], Connection | Session]
@@ -114,6 +115,63 @@ def test_a_transaction_of_another_kind_of_database_is_refused(bench: Bench, begi
     with closing(begin()) as transaction, pytest.raises(InvalidSetting, match="and the jobs are in sqlite"):
         app.queue.within(transaction).push(work, 1)
     app.close()
+
+
+def spelled(bench: Bench, how: str, tmp_path: Path) -> Engine:
+    """An engine of the caller's own for the bench's database, with another URL."""
+    url = read_url(bench.url)
+    if how == "another name of the host":
+        return create_engine(url.set(host="localhost"))
+    if how == "mysql for mariadb":
+        return create_engine(url.set(drivername="mysql+pymysql", host="localhost"))
+    if how == "another path":
+        (tmp_path / "link").symlink_to(tmp_path)
+        return create_engine(f"sqlite:///{tmp_path / 'link' / 'gello.db'}")
+    dialect = url.get_dialect()
+    driver = dialect(dbapi=dialect.import_dbapi())
+    where, how_to = driver.create_connect_args(url)
+    return create_engine(f"{url.drivername}://", creator=lambda: driver.connect(*where, **how_to))
+
+
+@pytest.mark.parametrize(
+    ("bench", "how"),
+    [
+        ("sqlite", "another path"),
+        ("sqlite", "no URL at all"),
+        ("postgresql", "another name of the host"),
+        ("postgresql", "no URL at all"),
+        ("mariadb", "another name of the host"),
+        ("mariadb", "mysql for mariadb"),
+        ("mariadb", "no URL at all"),
+    ],
+    indirect=["bench"],
+)
+def test_a_transaction_of_the_same_database_is_taken_however_its_url_is_written(
+    bench: Bench, how: str, tmp_path: Path
+) -> None:
+    app = bench.app(work)
+    app.queue.size()
+    engine = spelled(bench, how, tmp_path)
+    with engine.connect() as connection:
+        app.queue.within(connection).push(work, 1)
+        connection.commit()
+    engine.dispose()
+    assert app.queue.size() == 1
+
+
+@on(*DURABLE)
+def test_a_transaction_of_another_database_of_the_same_kind_is_refused_without_its_password(
+    bench: Bench, tmp_path: Path
+) -> None:
+    app = bench.app(work)
+    other = read_url(f"sqlite:///{tmp_path / 'other.db'}" if bench.broker == "sqlite" else servers.ADMIN[bench.broker])
+    # MariaDB compares the password, PostgreSQL trusts.
+    engine = create_engine(other.update_query_dict({"password": "secret"}) if bench.broker == "postgresql" else other)
+    with engine.connect() as connection, pytest.raises(InvalidSetting, match="they can't commit together") as refused:
+        app.queue.within(connection).push(work, 1)
+    engine.dispose()
+    assert str(other.database) in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_fake_records_what_is_pushed_within_a_transaction() -> None:

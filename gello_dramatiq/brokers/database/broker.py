@@ -19,6 +19,7 @@ from ...database.tables import DELAYED, READY, RESERVED
 from ...durations import Duration, duration
 from ...errors import InvalidSetting
 from ...failed_jobs.record import FailedJob
+from ...masking import mask
 from ...outcome import DONE
 from .leases import Leases
 from .settling import free, give_back_unknown, settle
@@ -88,10 +89,11 @@ class DatabaseBroker(GelloBroker):
 
     def put_within(self, transaction: Any, messages: Sequence[Delayed]) -> None:
         connection: Connection = transaction if isinstance(transaction, Connection) else transaction.connection()
-        if connection.engine.dialect.name != self.database.engine.dialect.name:
+        if not self.database.is_of(connection):
             raise InvalidSetting(
-                f"This transaction is one of {connection.engine.url.render_as_string()}, "
-                f"and the jobs are in {self.database.shown}."
+                f"This transaction is one of {mask(connection.engine.url.render_as_string())}, and the jobs are in "
+                f"{self.database.shown}: they can't commit together; push without the transaction, or name its "
+                "database to Gello."
             )
         rows = [self._row(message, delay) for message, delay in messages]
         with self.database.explained():
