@@ -10,6 +10,7 @@ from dramatiq import Broker, Middleware
 from dramatiq.worker import Worker
 
 from . import envelope
+from .completer import PUT_OFF
 from .outcome import Kind
 
 log = logging.getLogger("gello.worker")
@@ -69,4 +70,4 @@ class Counts(Middleware):
     def after_nack(self, broker: Broker, message: Any) -> None:
         with self._lock:
             self.processed += 1
-            self.failed += 1
+            self.failed += getattr(message, "outcome", None) is not PUT_OFF

@@ -25,7 +25,7 @@ from gello_dramatiq.limits import WorkerLimits
 from gello_dramatiq.retries import JobRetries
 from gello_dramatiq.stock import Counts, WarnOfPriorities
 from tests.contracts.conftest import wait_for
-from tests.outages import failures_cannot_be_kept
+from tests.outages import failures_cannot_be_kept, forbidden
 
 URLS = ["memory://", "sqlite"]
 ADDED = (KeepFailedJobs, WarnOfPriorities, WorkerLimits)
@@ -276,6 +276,48 @@ def test_on_a_stock_broker_a_message_is_not_given_up_while_its_failure_cannot_be
     wait_for(lambda: len(broker.dead_letters) == 1)
     worker.stop()
     assert [failed.exception for failed in gello.failed.all()] == ["ValueError: no"]
+    gello.close()
+
+
+@pytest.mark.parametrize("enqueues", [True, False])
+def test_on_a_stock_broker_a_job_whose_row_is_refused_is_put_back_or_waits_and_is_kept_later(
+    enqueues: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.02)
+    hooks: list[BaseException] = []
+
+    @queueable(max_attempts=1)
+    def fails() -> None:
+        raise ValueError("no")
+
+    @fails.on_failure
+    def tell(error: BaseException) -> None:
+        hooks.append(error)
+
+    class Unreachable(StubBroker):
+        reachable = True
+
+        def enqueue(self, message: Any, *, delay: int | None = None) -> Any:
+            if not self.reachable:
+                raise OSError("unreachable")
+            # Not to wait five seconds.
+            return super().enqueue(message, delay=None if delay is None else delay // 100)
+
+    broker = Unreachable()
+    gello = Gello(broker=broker, database=f"sqlite:///{tmp_path / 'memory.db'}", jobs=[fails])
+    assert gello.failed.count() == 0
+    gello.queue.push(fails)
+    broker.reachable = enqueues
+    worker = gello.worker()
+    worker.worker_timeout = 50
+    with forbidden(gello.database, "INSERT ON failed_jobs"):
+        worker.start()
+        wait_for(lambda: caplog.text.count("its row can't be written") >= 3)
+    broker.reachable = True
+    wait_for(lambda: gello.failed.count() == 1)
+    wait_for(lambda: worker.status().failed == 1)
+    worker.stop()
+    assert [str(error) for error in hooks] == ["no"]
     gello.close()
 
 
