@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -97,41 +97,29 @@ class Database:
         with self.explained(), self.reading() as own:
             return bool(self.backend.identity(connection) == self.backend.identity(own))
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> AbstractContextManager[Connection]:
         """A connection for reading.
 
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with calm(), self.explained():
-            self._install_at_first_use()
-            with self.reading() as connection:
-                yield connection
+        return self._use(Engine.connect)
 
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> AbstractContextManager[Connection]:
         """A transaction: committed at the end, rolled back by an error.
 
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with calm(), self.explained():
-            self._install_at_first_use()
-            with self.writing() as connection:
-                yield connection
+        return self._use(self.backend.transaction)
 
-    @contextmanager
-    def at_once(self) -> Iterator[Connection]:
+    def at_once(self) -> AbstractContextManager[Connection]:
         """A connection for one statement that writes: on a server it is committed by itself, in one round trip.
 
         Raises:
           DatabaseUnavailable: It can't be used; the message says why and what to do.
         """
-        with calm(), self.explained():
-            self._install_at_first_use()
-            with self.gate, self.backend.at_once(self.engine) as connection:
-                yield connection
+        return self._use(self.backend.at_once)
 
     def transact(self, act: Callable[[Connection], T], *, at_once: bool = False) -> T:
         """Do something in a transaction, again if it was the one to give way in a deadlock; returns what `act` does.
@@ -189,6 +177,13 @@ class Database:
         self.engine.dispose(close=False)
         self.backend.after_fork()
         self.gate = Gate()
+
+    @contextmanager
+    def _use(self, connect: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        with calm(), self.explained():
+            self._install_at_first_use()
+            with self.gate, connect(self.engine) as connection:
+                yield connection
 
     def _install_at_first_use(self) -> None:
         if not self._installed:
