@@ -80,8 +80,10 @@ class Rig:
     def count(self, what: str) -> Counter[str]:
         return Counter(event.key for event in self.events(what))
 
-    def logs(self) -> str:
-        return "\n".join(path.read_text() for path in sorted(self.folder.glob("worker-*.log")))
+    def logs(self, *processes: subprocess.Popen[bytes]) -> str:
+        """What these workers said, or all."""
+        numbers = [self.processes.index(process) for process in processes or self.processes]
+        return "\n".join((self.folder / f"worker-{number}.log").read_text() for number in numbers)
 
     def wait(self, until: Callable[[], bool], seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds

@@ -68,3 +68,11 @@ def fails_in(pid: int, seconds: float) -> None:
     if os.getpid() == pid:
         raise ValueError(pid)
     note("finish", "fails_in")
+
+
+@queueable
+def stuck_in(pid: int) -> None:
+    """Takes a minute in one process, and no time elsewhere."""
+    note("start", "stuck")
+    time.sleep(60 if os.getpid() == pid else 0)
+    note("finish", "stuck")
