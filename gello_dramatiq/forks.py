@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -66,29 +67,22 @@ class Gate:
 
 def forget_in_children(something: Forgets) -> None:
     """Call `after_fork` in every child that is forked from now on, as long as the thing lives."""
-    known = weakref.ref(something)
-
-    def forget() -> None:
-        here = known()
-        if here is not None:
-            here.after_fork()
-
-    os.register_at_fork(after_in_child=forget)
+    os.register_at_fork(after_in_child=_while_it_lives(something.after_fork))
 
 
 def stand_still_in_forks(something: StandsStill) -> None:
     """Bring the thing to rest before each fork from now on, and forget it in the child, as long as it lives."""
-    known = weakref.ref(something)
-
-    def rest() -> None:
-        here = known()
-        if here is not None:
-            here.before_fork()
-
-    def go_on() -> None:
-        here = known()
-        if here is not None:
-            here.after_fork_in_parent()
-
-    os.register_at_fork(before=rest, after_in_parent=go_on)
+    go_on = _while_it_lives(something.after_fork_in_parent)
+    os.register_at_fork(before=_while_it_lives(something.before_fork), after_in_parent=go_on)
     forget_in_children(something)
+
+
+def _while_it_lives(method: Callable[[], None]) -> Callable[[], None]:
+    known = weakref.WeakMethod(method)
+
+    def call() -> None:
+        here = known()
+        if here is not None:
+            here()
+
+    return call
