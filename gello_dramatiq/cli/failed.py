@@ -124,9 +124,11 @@ def _line(job: FailedJob) -> list[RenderableType]:
 
 
 def _lines(job: FailedJob) -> list[RenderableType]:
+    from rich.console import Group
     from rich.text import Text
 
-    tries = counted(len(job.attempts), "attempt")
-    what = Text(visible(" ".join(job.exception.split())), no_wrap=True, overflow="ellipsis")
-    what.append(f"\n{job.reason.value} · {tries} · {ago(job.failed_at)}", style="dim")
-    return [Text.assemble((visible(job.name) or "(no name)", "bold"), "\n", (job.id, "dim")), job.queue, what]
+    error = Text(visible(" ".join(job.exception.split())), no_wrap=True, overflow="ellipsis")
+    more = Text(f"{job.reason.value} · {counted(len(job.attempts), 'attempt')}", style="dim")
+    who = Text.assemble((visible(job.name) or "(no name)", "bold"), "\n", (job.id, "dim"))
+    # A narrow terminal cuts off the error alone: it is the one that can be looked up.
+    return [who, Text.assemble(visible(job.queue), "\n", (ago(job.failed_at), "dim")), Group(error, more)]

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -173,7 +174,20 @@ def test_a_terminal_gets_two_lines_for_a_failed_job(
     shown = re.sub(r"\x1b\[[0-9;]*m", "", gello("failed", "--queue", "emails").out)
     first, second = (line.strip() for line in shown.splitlines() if "Connection" in line or failed_id in line)
     assert first.split()[:3] == ["send_welcome_email", "emails", "ConnectionRefusedError:"]
-    assert re.fullmatch(f"{failed_id} +error · 2 attempts · (just now|.* ago)", second)
+    assert re.fullmatch(f"{failed_id} +(just now|.* ago) +error · 2 attempts", second)
+
+
+def test_a_terminal_of_80_columns_cuts_off_nothing_but_the_error(project: Project, failed_id: str) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gello_dramatiq", "failed", "--queue", "emails"]
+    environment = project.environment | {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+    subprocess.run(command, cwd=project.folder, env=environment, stdout=theirs, check=True)
+    os.close(theirs)
+    lines = os.read(ours, 4096).decode().splitlines()
+    os.close(ours)
+    first, second = (line.strip() for line in lines if "Connection" in line or failed_id in line)
+    assert first.endswith("…")
+    assert re.fullmatch(f"{failed_id} +(just now|.* ago) +error · 2 attempts", second)
 
 
 def test_a_message_that_cannot_be_decoded_is_shown_raw(gello: Run, failed_id: str) -> None:
