@@ -17,6 +17,7 @@ from typer.main import get_command
 from . import aftercare, config, demo, failed, jobs, push, queues, work
 from .db import db
 from .exits import EPILOG, FAILED, USAGE, code_of
+from .flags import variable
 from .output import complain, emit
 from .parameters import App, Json
 
@@ -147,16 +148,9 @@ def _wrong_usage(error: Any) -> int:
         typer.echo(error.format_message(), err=True)
         return USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) else "gello"
-    said = _variable(error) + error.format_message().replace("Value error, ", "").rstrip(".")
+    context, option = getattr(error, "ctx", None), getattr(error, "param", None)
+    said = (variable(context, option.name, option.envvar) if option else "") + error.format_message().replace(
+        "Value error, ", ""
+    ).rstrip(".")
     complain(f"{said}{'' if said.endswith('?') else '.'} See `{path} --help`.")
     return USAGE
-
-
-def _variable(error: Any) -> str:
-    """The environment variable whose value is wrong, as the beginning of a sentence; nothing if it was a flag's."""
-    context: Any = getattr(error, "ctx", None)
-    option: Any = getattr(error, "param", None)
-    source = context.get_parameter_source(option.name) if context and option else None
-    if source is None or source.name != "ENVIRONMENT":
-        return ""
-    return f"{option.envvar or f'{context.auto_envvar_prefix}_{option.name.upper()}'}: "

@@ -26,6 +26,7 @@ def moment(flag: str, text: str | None) -> datetime | None:
     """A moment as people write it: a date and time, in local time unless it says otherwise, or how long ago."""
     from ..durations import duration
     from ..errors import InvalidDuration, InvalidSetting
+    from .flags import named
 
     if text is None:
         return None
@@ -37,7 +38,8 @@ def moment(flag: str, text: str | None) -> datetime | None:
         return datetime.now(UTC) - duration(text)
     except (InvalidDuration, OverflowError):
         raise InvalidSetting(
-            f'{flag} {text!r} is no moment: give a date ("2026-01-31" or "2026-01-31 14:00") or how long ago ("2h").'
+            f'{named(flag)} {text!r} is no moment: give a date ("2026-01-31" or "2026-01-31 14:00") or how long ago '
+            '("2h").'
         ) from None
 
 

@@ -125,6 +125,16 @@ WORLD: dict[str, tuple[tuple[str, ...], int, str, Callable[[Path], Any] | None, 
     ),
     "bad setting": (("status",), 2, "QUEUE_MAX_TRIES", None, {"QUEUE_MAX_TRIES": "0", "GELLO_APP": ""}),
     "a named app's setting": (("work",), 2, "Settings: field 'QUEUE_MAX_TRIES'", None, {"QUEUE_MAX_TRIES": "0"}),
+    "bad variable": (("work",), 2, "GELLO_WORK_TIMEOUT: --timeout: 'soon' is", None, {"GELLO_WORK_TIMEOUT": "soon"}),
+    "a flag above its variable": (
+        ("work", "--timeout=x"), 2, "gello: --timeout: 'x' is", None, {"GELLO_WORK_TIMEOUT": "soon"},
+    ),
+    "bad variable of two words": (
+        ("work",), 2, "GELLO_WORK_MAX_TIME: --max-time: 'soon' is", None, {"GELLO_WORK_MAX_TIME": "soon"},
+    ),
+    "bad moment in a variable": (
+        ("failed",), 2, "GELLO_FAILED_SINCE: --since 'soon' is no moment", None, {"GELLO_FAILED_SINCE": "soon"},
+    ),
     "nothing to work": (
         ("work", "{jobs}"), 4, "The sync broker runs every job inside `push`", None,
         {"QUEUE_URL": "sync://", "GELLO_APP": ""},
