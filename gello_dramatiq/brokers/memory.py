@@ -83,6 +83,12 @@ class MemoryBroker(GelloBroker):
 
     def settle(self, claims: Sequence[Claim]) -> int:
         stale = 0
+        # First, as it is all that can fail: one outcome that can't be encoded must not leave half of them settled.
+        put_back = {
+            claim: claim.remembering()
+            for claim in claims
+            if claim.outcome and claim.outcome.kind not in (Kind.DONE, Kind.FAILED)
+        }
         with calm(), self._changed:
             for claim in claims:
                 entry: _Entry = claim.key
@@ -94,8 +100,8 @@ class MemoryBroker(GelloBroker):
                 self._sizes[entry.queue]["reserved"] -= 1
                 if outcome.kind is Kind.FAILED:
                     self.dead_letters.append(claim._message)
-                elif outcome.kind is not Kind.DONE:
-                    entry.raw = claim.remembering()
+                elif claim in put_back:
+                    entry.raw = put_back[claim]
                     self._place(entry, outcome.delay.total_seconds())
             self._changed.notify_all()
         return stale
