@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -30,7 +31,7 @@ from .options import Options, read_options
 from .queue import Queue
 from .registry import Registry
 from .retries import JobRetries
-from .settings import NETWORK, Settings, read_settings
+from .settings import NETWORK, Settings, read_settings, refuse_unknown
 from .stock import WarnOfPriorities
 from .worker import Worker, WorkerOptions
 
@@ -115,7 +116,12 @@ class Gello:
             self.admit(definition)
 
     def worker(self, **options: Any) -> Worker:
-        """A worker of this app in this process; see `WorkerOptions`."""
+        """A worker of this app in this process; see `WorkerOptions`.
+
+        Raises:
+          InvalidSetting: There is no such option, or it can't be used.
+        """
+        refuse_unknown("worker(…)", options, [each.name for each in fields(WorkerOptions)])
         self.compile()
         return Worker(self.broker, WorkerOptions(**options))
 

@@ -98,5 +98,8 @@ def definition_of(job: Any) -> Definition:
     """
     found = job if isinstance(job, Definition) else getattr(job, "definition", None)
     if not isinstance(found, Definition):
-        raise InvalidDefinition(f"{job!r} is no job: decorate a function with @queueable, or derive from Queueable.")
+        raise InvalidDefinition(
+            f"{job!r} is no job: decorate a function with @queueable, or derive from Queueable. If it is what a job "
+            "function returned: calling one runs it; give its job(…) instead, as in `send.job(7)`."
+        )
     return found

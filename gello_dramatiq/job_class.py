@@ -44,6 +44,12 @@ else:
 
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             # Here, not in __init__: pydantic would call a custom __init__ whenever a worker loads a payload.
+            if args and cls.__init__ is BaseModel.__init__:
+                fields = ", ".join(f"{name}=…" for name in cls.model_fields)
+                given = ", ".join(map(repr, args))
+                raise InvalidPayload(
+                    f"{cls.__name__}: fields are given by name, {cls.__name__}({fields}), not ({given})."
+                )
             try:
                 return super().__call__(*args, **kwargs)
             except ValidationError as error:

@@ -23,7 +23,8 @@ class Release(Spoken):
     """Raise it in a handler to put the job back for later without spending an attempt.
 
     Parameters:
-      delay: How long to wait before the job runs again; at once by default.
+      delay: How long to wait before the job runs again; at once by default. No attempts are counted: a job that
+        waits for something and releases itself at once does so as fast as the worker can, until it is there.
       message: Why, for the log.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -122,7 +122,7 @@ def read_settings(**arguments: Any) -> Settings:
     Raises:
       InvalidSetting: One can't be used; the message names it.
     """
-    _refuse_unknown("Gello(…)", arguments)
+    refuse_unknown("Gello(…)", arguments, Settings.model_fields)
     try:
         return Settings(**{name: value for name, value in arguments.items() if value is not None})
     except ValidationError as error:
@@ -140,13 +140,18 @@ def _file(name: str) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path.resolve()} can't be read: {error}") from error
     said: dict[str, Any] = table.get("tool", {}).get("gello", {}) if name == "pyproject.toml" else table
-    _refuse_unknown(str(path.resolve()), said)
+    refuse_unknown(str(path.resolve()), said, Settings.model_fields)
     return said
 
 
-def _refuse_unknown(where: str, said: Iterable[str]) -> None:
+def refuse_unknown(where: str, said: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a name that nobody knows.
+
+    Raises:
+      InvalidSetting: It is none of those that are known; the message says which one was meant, or which there are.
+    """
     for name in said:
-        if name not in Settings.model_fields:
-            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(Settings.model_fields)}."
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}."
             raise InvalidSetting(f"{where}: {name!r} is no setting; {hint}")

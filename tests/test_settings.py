@@ -199,3 +199,12 @@ def test_every_field_has_its_own_variable() -> None:
     assert {"QUEUE_DRIVER", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "QUEUE_PREFIX", "DATABASE_URL",
             "QUEUE_DEFAULT", "QUEUE_RETRY_AFTER", "QUEUE_MAX_TRIES", "QUEUE_TIMEOUT", "QUEUE_METRICS_PORT",
             "QUEUE_HEALTH_PORT"} <= set(variables)  # fmt: skip
+
+
+def test_an_unknown_option_of_a_worker_is_refused_with_those_that_there_are() -> None:
+    app = Gello("memory://")
+    with pytest.raises(InvalidSetting, match=r"worker\(…\): 'threads' is no setting; there are: queues, concurrency,"):
+        app.worker(threads=3)
+    with pytest.raises(InvalidSetting, match="did you mean 'concurrency'"):
+        app.worker(concurency=3)
+    app.close()

@@ -509,6 +509,11 @@ def test_drain_releases_without_spending_attempts() -> None:
     assert runs == [1] * 5
 
 
+def test_drain_outside_of_queued_says_where_it_belongs() -> None:
+    with pytest.raises(NoCurrentApp, match=r"drain\(\) has no jobs to work.* inside the `with queued\(\):`"):
+        drain()
+
+
 def test_retry_until_passes_under_the_clock_of_drain() -> None:
     @queueable(retry_until="1h", retry_after="10m")
     def hourly() -> None:

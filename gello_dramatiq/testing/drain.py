@@ -17,7 +17,7 @@ from ..broker import GelloBroker
 from ..brokers.memory import MemoryBroker
 from ..claim import Claim
 from ..completer import undecided
-from ..errors import GelloError, Unsupported
+from ..errors import GelloError, NoCurrentApp, Unsupported
 from ..feed import FeedWorkers
 from ..outcome import GIVEN_BACK, Kind
 from ..unknown import unknown_job
@@ -58,10 +58,17 @@ def drain(app: Gello | None = None, *, limit: int = LIMIT) -> Drained:
       limit: How many attempts may be made.
 
     Raises:
+      NoCurrentApp: There is none, as outside `with queued():`.
       Unsupported: The app isn't on the memory broker, or a worker works it already.
       GelloError: The limit is reached: a job releases, retries or pushes itself for ever.
     """
-    broker = (current.queue() if app is None else app.queue)._ours("drain")
+    try:
+        broker = (current.queue() if app is None else app.queue)._ours("drain")
+    except NoCurrentApp:
+        raise NoCurrentApp(
+            "drain() has no jobs to work, as no Gello app is in use: call it inside the `with queued():` in which they "
+            "are pushed, or give it an app on memory://."
+        ) from None
     if not isinstance(broker, MemoryBroker) or isinstance(broker, Recorder):
         raise Unsupported(
             f"drain() works jobs that wait in memory, and here is the {broker.name} broker; "

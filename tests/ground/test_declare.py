@@ -579,3 +579,33 @@ def test_a_function_inside_a_function_that_uses_a_type_of_it_is_refused_with_the
 
     with pytest.raises(InvalidDefinition, match="define a payload's types in the module"):
         paint.job(Colour.RED)
+
+
+def test_a_class_that_is_given_its_fields_without_names_says_how() -> None:
+    class Report(Queueable):
+        number: int
+        format: str = "pdf"
+
+        def handle(self) -> None: ...
+
+    with pytest.raises(
+        InvalidPayload, match=r"Report: fields are given by name, Report\(number=…, format=…\), not \(3\)"
+    ):
+        Report(3)  # type: ignore[call-arg]
+
+
+def test_a_class_whose_own_init_takes_a_position_still_does() -> None:
+    class Report(Queueable):
+        number: int
+
+        def __init__(self, number: int) -> None:
+            super().__init__(number=number)
+
+        def handle(self) -> None: ...
+
+    assert Report(3).number == 3
+
+
+def test_what_a_job_function_returned_is_no_job_and_the_error_says_why() -> None:
+    with pytest.raises(InvalidDefinition, match=r"None is no job.* calling one runs it; give its job\(…\) instead"):
+        definition_of(None)
