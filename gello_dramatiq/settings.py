@@ -28,6 +28,8 @@ DEFAULT_URL = "sqlite:///gello.db"
 FILES = ("gello.toml", "pyproject.toml")
 """Where settings are read from, in the working directory; the first stands above the second."""
 MASKED = frozenset({"redis_password"})
+COMING = frozenset({"prefix", "redis_host", "redis_port", "redis_password", "redis_db", "metrics_port", "health_port"})
+"""Settings of what comes in a later version: they are read, and nobody is shown them yet."""
 
 
 def _split(value: Any) -> Any:

@@ -46,11 +46,13 @@ def config(app: App = None, json: Json = False) -> None:
 
 def described(settings: Settings, app: str | None = None) -> list[dict[str, Any]]:
     """Each setting as it is shown."""
-    from ..settings import MASKED
+    from ..settings import COMING, MASKED
 
     origins = _Origins(type(settings))
     rows = []
     for name, field in type(settings).model_fields.items():
+        if name in COMING:
+            continue
         value = getattr(settings, name)
         if name == "app" and app is not None:
             value = app

@@ -14,7 +14,7 @@ from gello_dramatiq.broker import State
 from gello_dramatiq.cli import jobs
 from gello_dramatiq.masking import mask
 
-from .conftest import Ended, Project
+from .conftest import ROOT, Ended, Project
 
 Run = Callable[..., Ended]
 
@@ -156,6 +156,15 @@ def test_a_duration_is_the_same_however_it_is_written(gello: Run, project: Proje
     Path("gello.toml").write_text(f"timeout = {given}\n")
     assert config(gello)["timeout"] == (30.0, origin)
     assert re.search(f"timeout +30s +{origin}", gello("config").out)
+
+
+def test_config_shows_no_setting_of_what_comes_later(gello: Run) -> None:
+    # Every one that is shown is used somewhere; `url`, `driver` and `database` in the settings themselves.
+    code = "".join(path.read_text() for path in (ROOT / "gello_dramatiq").rglob("*.py") if path.name != "settings.py")
+    shown = set(config(gello))
+    assert shown >= {"url", "timeout", "table_prefix"}
+    unused = {name for name in shown if not re.search(rf"\b(settings|read)\.{name}\b", code)}
+    assert unused <= {"url", "driver", "database"}
 
 
 def test_config_hides_every_password(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:
