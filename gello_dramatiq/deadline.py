@@ -126,11 +126,24 @@ class Watchdog:
     def call(self, seconds: float, function: Callable[[Any], Any], argument: Any) -> Any:
         """Call a function under a deadline.
 
-        A function that has returned has succeeded, even if its time ran out in that instant.
+        A function that has returned has succeeded, even if its time ran out in that instant. Where a job runs another
+        inside it, as by a second app's sync broker, its own deadline waits for the inner one to end.
 
         Raises:
           JobTimeout: The time was over before it returned.
         """
+        outer = _here.deadline
+        if outer is None or not outer.armed:
+            return self._call(seconds, function, argument)
+        with calm():
+            quiet, _here.calm = _here.calm, False
+            try:
+                return self._call(seconds, function, argument)
+            finally:
+                _here.deadline, _here.calm = outer, quiet
+                outer.armed = True
+
+    def _call(self, seconds: float, function: Callable[[Any], Any], argument: Any) -> Any:
         deadline = _here.deadline = self._mine()
         result: Any = None
         error: BaseException | None = None

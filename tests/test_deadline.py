@@ -45,6 +45,58 @@ def test_a_handler_past_its_deadline_is_interrupted_where_it_is(watchdog: Watchd
     assert any(entry.name == "endless" for entry in raised.traceback), "the traceback shows where it was stuck"
 
 
+@pytest.fixture(params=["another app's", "the same"])
+def inner(request: pytest.FixtureRequest, watchdog: Watchdog) -> Any:
+    made = Watchdog() if request.param == "another app's" else watchdog
+    yield made
+    made.stop()
+
+
+def rest(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.001)
+
+
+def test_a_deadline_waits_while_a_job_runs_inside_the_job_and_fires_then(watchdog: Watchdog, inner: Watchdog) -> None:
+    seen: list[Any] = []
+
+    def outer(_: Any) -> None:
+        seen.append(inner.call(5, lambda _: rest(0.4) or "done", None))
+        rest(5)
+
+    began = time.monotonic()
+    with pytest.raises(JobTimeout, match=r"timeout of 0\.1s"):
+        watchdog.call(0.1, outer, None)
+    assert seen == ["done"]
+    assert time.monotonic() - began < 2
+
+
+def test_a_job_inside_a_job_has_its_own_deadline_and_the_outer_one_goes_on(watchdog: Watchdog, inner: Watchdog) -> None:
+    def outer(_: Any) -> str:
+        with pytest.raises(JobTimeout, match=r"timeout of 0\.1s"):
+            inner.call(0.1, lambda _: rest(5), None)
+        rest(0.2)
+        return "done"
+
+    assert watchdog.call(5, outer, None) == "done"
+
+
+def test_what_is_calm_stays_so_after_a_job_ran_inside_the_job(watchdog: Watchdog, inner: Watchdog) -> None:
+    calmly: list[str] = []
+
+    def outer(_: Any) -> None:
+        inner.call(5, lambda _: None, None)
+        with deadline.calm():
+            rest(0.4)
+            calmly.append("ended")
+        rest(5)
+
+    with pytest.raises(JobTimeout, match=r"timeout of 0\.2s"):
+        watchdog.call(0.2, outer, None)
+    assert calmly == ["ended"]
+
+
 def test_an_error_of_the_handler_comes_through_and_disarms(watchdog: Watchdog) -> None:
     with pytest.raises(ZeroDivisionError):
         watchdog.call(0.1, lambda n: n / 0, 1)
