@@ -1,4 +1,4 @@
-"""Tables on a server: two processes install them at once, and a script makes them by hand."""
+"""Tables on a server: two processes install or upgrade them at once, and a script makes them by hand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gello_dramatiq.database.engine import Database
 from gello_dramatiq.database.migrations import Migrator
 from tests import servers
 from tests.contracts.conftest import wait_for
+from tests.versions import VERSIONS
 
 SERVERS = pytest.mark.parametrize("kind", servers.ADMIN)
 
@@ -19,9 +20,10 @@ INSTALL = """
 import sys
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.database.migrations import Migrator
+from tests.versions import VERSIONS
 
 database = Database(sys.argv[1])
-migrator = Migrator(database)
+migrator = Migrator(database, VERSIONS[:2])
 migrator.status()
 print("ready", flush=True)
 for _ in sys.stdin:
@@ -32,7 +34,8 @@ for _ in sys.stdin:
 
 @pytest.mark.slow
 @SERVERS
-def test_of_two_processes_that_install_at_once_one_applies_and_none_errs(kind: str) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["install", "upgrade"])
+def test_of_two_processes_that_migrate_at_once_one_applies_and_none_errs(kind: str, before: int) -> None:
     url = servers.fresh(kind)
     database = Database(url)
     installers = [
@@ -49,11 +52,13 @@ def test_of_two_processes_that_install_at_once_one_applies_and_none_errs(kind: s
     assert [_line(each) for each in installers] == ["ready", "ready"]
     for _ in range(5):
         database.tables.metadata.drop_all(database.engine)
+        if before:
+            Migrator(database, VERSIONS[:before]).install()
         for each in installers:
             assert each.stdin is not None
             each.stdin.write("install\n")
-        assert sorted(_line(each) for each in installers) == ["0", "1"]
-        assert Migrator(database).status().pending == ()
+        assert sorted(_line(each) for each in installers) == ["0", str(2 - before)]
+        assert Migrator(database, VERSIONS[:2]).status().pending == ()
     for each in installers:
         assert each.communicate(timeout=10) == ("", "")
         assert each.returncode == 0

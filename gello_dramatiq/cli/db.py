@@ -15,31 +15,29 @@ if TYPE_CHECKING:
     from ..database.engine import Database
     from ..database.migrations import Migration, Status
 
+AHEAD = "one version newer, with which it works; upgrade Gello soon"
 db = typer.Typer(no_args_is_help=True, help="Create, upgrade and inspect Gello's tables.")
 
 
 @db.command()
 def install(app: App = None, json: Json = False) -> None:
     """Create or upgrade the tables; again changes nothing."""
-    from ..database.migrations import Migrator
-
     with opened(app) as gello:
-        applied = {_shown(database): Migrator(database).install() for database in databases(gello)}
+        applied = [_migrated(database) for database in databases(gello)]
     _say(applied, as_json=json)
 
 
 @db.command()
 def upgrade(app: App = None, json: Json = False) -> None:
     """Bring the tables to the newest version."""
-    from ..database.migrations import Migrator
     from ..errors import TablesMissing
 
-    applied = {}
+    applied = []
     with opened(app) as gello:
         for database in databases(gello):
             if state(database).version == 0:
                 raise TablesMissing(f"{_shown(database)} has no Gello tables; create them with `gello db install`.")
-            applied[_shown(database)] = Migrator(database).install()
+            applied.append(_migrated(database))
     _say(applied, as_json=json)
 
 
@@ -95,14 +93,23 @@ def state(database: Database) -> Status:
     return Migrator(database).status()
 
 
-def _say(applied: dict[str, list[Migration]], *, as_json: bool) -> None:
+def _migrated(database: Database) -> tuple[str, list[Migration], Status]:
+    from ..database.migrations import Migrator
+
+    migrator = Migrator(database)
+    return _shown(database), migrator.install(), migrator.status()
+
+
+def _say(applied: list[tuple[str, list[Migration], Status]], *, as_json: bool) -> None:
     if as_json:
-        emit([{"database": name, "applied": [step.says for step in steps]} for name, steps in applied.items()])
+        emit([{"database": name, "applied": [step.says for step in steps]} for name, steps, _ in applied])
         return
-    for name, steps in applied.items():
+    for name, steps, found in applied:
         for step in steps:
             typer.echo(f"{name}: version {step.version}, {step.says}.")
-        if not steps:
+        if found.ahead:
+            typer.echo(f"{name} has tables of version {found.version}, this Gello knows {found.newest}: {AHEAD}.")
+        elif not steps:
             typer.echo(f"{name} is up to date.")
 
 
@@ -110,7 +117,7 @@ def _row(name: str, found: Status) -> list[str]:
     pending = counted(len(found.pending), "migration")
     missing = "no tables; run `gello db install`"
     behind = f"{pending} to apply; run `gello db upgrade`"
-    says = missing if found.version == 0 else behind if found.pending else "up to date"
+    says = missing if found.version == 0 else behind if found.pending else AHEAD if found.ahead else "up to date"
     return [name, str(found.version), str(found.newest), says]
 
 

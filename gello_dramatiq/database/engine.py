@@ -61,7 +61,7 @@ class Database:
         self.backend.check(self.url)
         self.engine = self.backend.open(self.url)
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, *self.backend.errors)
-        self._installed = not self.backend.installs_itself
+        self._checked = False
         stand_still_in_forks(self)
 
     @property
@@ -181,17 +181,22 @@ class Database:
     @contextmanager
     def _use(self, connect: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
         with calm(), self.explained():
-            self._install_at_first_use()
+            self._check_at_first_use()
             with self.gate, connect(self.engine) as connection:
                 yield connection
 
-    def _install_at_first_use(self) -> None:
-        if not self._installed:
+    def _check_at_first_use(self) -> None:
+        """Refuse tables that are too new; make them where nobody else does."""
+        if not self._checked:
             from .migrations import Migrator
 
-            Migrator(self).install()
+            migrator = Migrator(self)
+            if self.backend.installs_itself:
+                migrator.install()
+            else:
+                migrator.status()
             # Only now: other threads must not pass before there are tables.
-            self._installed = True
+            self._checked = True
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     from .engine import Database
 
 
+BACK = 1
+"""How many versions the tables may be newer than the code: old workers go on while others are upgraded."""
+
+
 @dataclass(frozen=True)
 class Migration:
-    """One step of the schema."""
+    """One step of the schema.
+
+    It only adds what the code before it doesn't miss: tables, indexes, columns that may be null or have a default. What
+    is no longer used goes a version later, when no code that is admitted uses it.
+    """
 
     version: int
     says: str
@@ -46,6 +54,11 @@ class Status:
     newest: int
     pending: tuple[Migration, ...]
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the tables are newer than this code, which works with them all the same."""
+        return self.version > self.newest
+
 
 class Migrator:
     """Brings one database to the newest version."""
@@ -55,7 +68,11 @@ class Migrator:
         self._migrations = migrations
 
     def status(self) -> Status:
-        """Which versions the database has. It is only read."""
+        """Which versions the database has. It is only read.
+
+        Raises:
+          DatabaseUnavailable: The tables are more than one version newer than this code.
+        """
         with self._database.explained(), self._database.reading() as connection:
             return self._status(connection)
 
@@ -63,7 +80,7 @@ class Migrator:
         """Create or upgrade the tables; returns what was applied.
 
         Raises:
-          DatabaseUnavailable: The tables are newer than this code.
+          DatabaseUnavailable: The tables are more than one version newer than this code.
         """
         if not self.status().pending:
             return []
@@ -102,7 +119,7 @@ class Migrator:
             applied = set(connection.scalars(select(table.c.version)))
         newest = self._migrations[-1].version
         version = max(applied, default=0)
-        if version > newest:
+        if version > newest + BACK:
             raise DatabaseUnavailable(
                 f"{self._database.shown} has tables of version {version}, this Gello knows {newest}; upgrade Gello."
             )

@@ -5,6 +5,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gello_dramatiq import backoff
 from gello_dramatiq.broker import State
 from gello_dramatiq.cli import jobs
 from gello_dramatiq.masking import mask
+from tests.versions import NEWEST
 
 from .conftest import ROOT, Ended, Project
 
@@ -110,6 +112,17 @@ def test_tables_are_installed_once(gello: Run) -> None:
     assert "version 1" in gello("db", "install").out
     assert gello("db", "install").out == gello("db", "upgrade").out == "sqlite:///gello.db is up to date.\n"
     assert "up to date" in gello("db", "status").out
+
+
+def test_tables_of_the_next_version_are_worked_with_and_said(gello: Run) -> None:
+    gello("db", "install")
+    with closing(sqlite3.connect("gello.db")) as connection, connection:
+        connection.execute("INSERT INTO queue_migrations VALUES (?, 0)", [NEWEST + 1])
+    said = "one version newer, with which it works; upgrade Gello soon"
+    assert said in " ".join(gello("db", "status").out.split())
+    told = f"sqlite:///gello.db has tables of version {NEWEST + 1}, this Gello knows {NEWEST}: {said}.\n"
+    assert gello("db", "upgrade").out == gello("db", "install").out == told
+    assert gello("push", "ProcessReport", "report_id=1").code == 0
 
 
 def test_the_statements_of_db_sql_make_the_tables(gello: Run) -> None:
