@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select
 
 from ..database.engine import Database
 from ..outcome import Reason
@@ -51,12 +51,15 @@ class SqlFailedJobs:
 
     def prune(self, wanted: Filter) -> int:
         table = self._table
+        chunk = select(table.c.id).where(self._matching(wanted)).limit(CHUNK)
+
+        def drop(connection: Connection) -> int:
+            ids = list(connection.scalars(chunk))
+            return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount if ids else 0
+
         dropped, gone = 0, -1
         while gone:
-            chunk = select(table.c.id).where(self._matching(wanted)).limit(CHUNK)
-            with self._database.write() as connection:
-                ids = list(connection.scalars(chunk))
-                gone = connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount if ids else 0
+            gone = self._database.transact(drop)
             dropped += gone
         return dropped
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import bindparam, text
 
 from gello_dramatiq import Fail, Gello, Release, current_job, queueable
 from gello_dramatiq.brokers.database import broker
@@ -38,12 +39,17 @@ def fickle() -> None:
     done[current_job().id] += 1
 
 
+@queueable(max_attempts=1)
+def fails() -> None:
+    raise ValueError
+
+
 @pytest.fixture
 def apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Gello]]:
     monkeypatch.setattr(broker, "PROMOTE_EVERY", 0.005)
     done.clear()
     url = servers.fresh("mariadb")
-    made = [Gello(url, jobs=[fickle]) for _ in range(4)]
+    made = [Gello(url, jobs=[fickle, fails]) for _ in range(4)]
     yield made
     for app in made:
         app.close()
@@ -131,3 +137,38 @@ def left(app: Gello) -> int:
     # At one moment: between two questions a job may go from what is asked later to what was asked before.
     with app.database.read() as connection:
         return int(connection.exec_driver_sql("SELECT count(*) FROM queue_jobs").scalar_one())
+
+
+def test_a_prune_that_gives_way_in_a_deadlock_drops_all_the_same(
+    apps: list[Gello], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, other = apps[:2]
+    deadlocks: list[object] = []
+    note_deadlocks(app, deadlocks, monkeypatch)
+    app.queue.bulk([fails.job() for _ in range(30)])
+    worker = app.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: app.failed.count() == 30)
+    worker.stop()
+    first, *rest = sorted(job.id for job in app.failed.all())
+    change = text("UPDATE failed_jobs SET exception = 'changed' WHERE id IN :ids").bindparams(
+        bindparam("ids", expanding=True)
+    )
+    pruned: list[int] = []
+    prune = threading.Thread(target=lambda: pruned.append(app.failed.prune(0)))
+    with other.database.write() as connection:
+        # More than the prune has changed when they meet, so that the server ends the prune.
+        connection.execute(change, {"ids": rest})
+        prune.start()
+        wait_for(lambda: waits(apps[2]))
+        connection.execute(change, {"ids": [first]})
+    prune.join()
+    assert len(deadlocks) == 1
+    assert pruned == [30]
+
+
+def waits(app: Gello) -> bool:
+    """Whether a deletion of failed jobs is under way."""
+    with app.database.read() as connection:
+        under_way = "FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'DELETE FROM failed_jobs%'"
+        return bool(connection.exec_driver_sql(f"SELECT 1 {under_way.replace('%', '%%')}").first())
