@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 SHARE = 0.1
 """Seconds of work that are claimed ahead, at the rate at which jobs were completed lately."""
-CLAIM = 256
+CLAIM = 2048
 """Jobs claimed at once at most."""
-CLAIMS = 4
+CLAIMS = 2
 """How many such claims are held at most."""
 WINDOW = 0.2
 """Seconds over which the rate is measured, unless it is clear before."""

@@ -7,12 +7,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 log = logging.getLogger("gello.worker")
 
-THREADS = 4
-"""How many calls run at once at most."""
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class Aside:
@@ -22,20 +23,35 @@ class Aside:
 
     Parameters:
       name: What its threads are called.
+      threads: How many calls run at once at most.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, threads: int = 4) -> None:
         self._name = name
+        self._most = threads
         self._calls: queue.SimpleQueue[tuple[Callable[[Any], object], Any] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def submit(self, call: Callable[[Any], object], argument: Any) -> None:
         """Call a function with one argument, soon; its errors are logged."""
         self._calls.put((call, argument))
-        if len(self._threads) < THREADS:
+        if len(self._threads) < self._most:
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def ask(self, call: Callable[[A], R], argument: A) -> Future[R]:
+        """Call a function with one argument, soon; its result or error is the future's."""
+        answer: Future[R] = Future()
+
+        def run(argument: A) -> None:
+            try:
+                answer.set_result(call(argument))
+            except BaseException as error:  # noqa: BLE001 (it is raised to whoever waits)
+                answer.set_exception(error)
+
+        self.submit(run, argument)
+        return answer
 
     def close(self, until: float) -> int:
         """Let the calls end, until a moment of the monotonic clock; returns how many have not."""

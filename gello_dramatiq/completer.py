@@ -22,7 +22,7 @@ log = logging.getLogger("gello.worker")
 
 GATHER = 0.005
 """Seconds between two settles while the worker is busy; an outcome that comes alone is settled at once."""
-BATCH = 1024
+BATCH = 4096
 """Outcomes settled together at most."""
 MAX_WAITING = 1000
 """Failed jobs that may wait for their row before no more jobs are claimed."""

@@ -21,12 +21,13 @@ from dramatiq.worker import Worker
 from .appetite import CLAIM, Appetite
 from .broker import GelloBroker
 from .claim import Claim
-from .completer import PUT_OFF, Completer, Mark
+from .completer import Completer, Mark
 from .drained import Drained
 from .errors import JobCrashed, TablesMissing
 from .lanes import Lane, Unstarted
 from .outcome import GIVEN_BACK, Kind, Outcome, Reason
 from .served import ServedQueues
+from .settler import Settler
 from .unknown import unknown_job
 
 log = logging.getLogger("gello.worker")
@@ -57,9 +58,8 @@ class Coordinator:
         self.completer = completer
         self.owner = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.max_jobs: int | None = None
-        self.processed = self.failed = 0
         self.held: set[Claim] = set()
-        self.unsettled: list[Claim] = []
+        self.settler = Settler(broker, completer)
         self.drained = Drained()
         self._lanes: dict[str, Lane] = {}
         self._direct: Callable[[Claim], None] | None = None
@@ -136,6 +136,16 @@ class Coordinator:
             else:
                 self.completer.add(claim, GIVEN_BACK)
 
+    @property
+    def processed(self) -> int:
+        """How many attempts ended."""
+        return self.settler.processed
+
+    @property
+    def failed(self) -> int:
+        """How many jobs were given up."""
+        return self.settler.failed
+
     def running(self) -> list[Claim]:
         """The claims that are being run now."""
         return [claim for claim in self.held.copy() if claim.started and not claim.settled]
@@ -146,7 +156,7 @@ class Coordinator:
 
     def knows(self) -> set[Any]:
         """The keys of all claims that are held here or wait to be settled."""
-        return {claim.key for claims in (self.held, self.unsettled, self.completer.waiting) for claim in claims}
+        return {claim.key for claims in (self.held, self.settler.unsettled, self.completer.waiting) for claim in claims}
 
     def serves(self) -> list[str]:
         """The queues that are served now, in order."""
@@ -175,7 +185,7 @@ class Coordinator:
             self._wait_for_broker(error)
         except Exception:
             log.exception("The coordinator met an error that it doesn't know; it goes on.")
-            self._settle_one_by_one()
+            self.settler.settle_one_by_one()
             time.sleep(PATIENCE)
 
     def _end(self) -> None:
@@ -187,6 +197,7 @@ class Coordinator:
             self.ended.set()
             self.drained.end()
             self.completer.close_marks()
+            self.settler.close()
 
     def _turn(self) -> None:
         """Gather, settle and claim, hand out."""
@@ -194,29 +205,24 @@ class Coordinator:
         claims, marks = self.completer.gather(self._patience(want), watch=want > 0, hurry=want > 0 and self._idle())
         self.held.difference_update(claims)
         self._appetite.completed(sum(claim.outcome is not GIVEN_BACK for claim in claims))
-        self.unsettled += claims
+        self.settler.unsettled += claims
         self._answer(marks)
         self._take_back_what_must_not_stay()
-        self._exchange(marks)
+        self._exchange()
 
-    def _exchange(self, marks: list[Mark]) -> None:
+    def _exchange(self) -> None:
         while True:
-            settling = self.completer.settleable(self.unsettled)
-            self.unsettled = settling
+            # First, as what waits for its row counts against what is wanted.
+            self.settler.sift()
             want = min(self._want(), CLAIM)
             queues = [name for name in self.serves() if self._served.let(name)] if want > 0 else []
             self.drained.look()
-            if settling and not self.broker.settles_as_it_claims:
-                # By itself, so that an error of the claim doesn't make this a settle that came too late.
-                self._settled(settling, self.broker.settle(settling))
-                self.unsettled = settling = []
-            stale, claimed = self.broker.exchange(self.owner, settling, queues, want)
-            self.unsettled = []
-            self._hand_out(claimed)
-            self._settled(settling, stale)
+            claimed, sure = self.settler.exchange(self.owner, queues, want, self._hand_out)
             if not claimed and not self.held and not self.completer.waiting and (want > 0 or self._has_done_all()):
+                if not sure:
+                    continue
                 self.drained.found_nothing()
-            if len(claimed) < want or self._want() < CLAIM:
+            if claimed < want or self._want() < CLAIM:
                 return
 
     def _want(self) -> int:
@@ -225,7 +231,7 @@ class Coordinator:
         wanted = self._appetite.wanted(len(self.held))
         if self.max_jobs is None:
             return wanted
-        taken = self.processed + len(self.held) + len(self.unsettled) + len(self.completer.waiting)
+        taken = self.processed + len(self.held) + len(self.settler.unsettled) + len(self.completer.waiting)
         return min(wanted, max(self.max_jobs - taken, 0))
 
     def _has_done_all(self) -> bool:
@@ -289,16 +295,9 @@ class Coordinator:
         elif self._served.paused:
             self.completer.give_back(self._unstarted.take(lambda claim: not self._served.let(claim.queue_name)))
 
-    def _settled(self, claims: list[Claim], stale: int) -> None:
-        for claim in claims:
-            kind = claim.outcome.kind if claim.outcome else Kind.DONE
-            self.processed += kind is not Kind.RELEASED
-            self.failed += kind is Kind.FAILED
-        self.completer.settled(claims, stale)
-
     def _left(self) -> bool:
         """Whether anything is still to be settled."""
-        return bool(self.unsettled or self.completer.waiting or not self.completer.inbox.empty())
+        return bool(self.settler.unsettled or self.completer.waiting or not self.completer.inbox.empty())
 
     def _wait_for_broker(self, error: BaseException) -> None:
         wait = min(0.1 * 2**self._trouble, 1.0)
@@ -306,21 +305,3 @@ class Coordinator:
             log.warning("The %s broker can't be reached; trying again until it is back: %s", self.broker.name, error)
         self._trouble += 1
         time.sleep(wait)
-
-    def _settle_one_by_one(self) -> None:
-        """Keep one outcome that can't be settled from holding up the others."""
-        self.unsettled = self.completer.settleable(self.unsettled)
-        while self.unsettled:
-            claim = self.unsettled[0]
-            try:
-                stale = self.broker.settle([claim])
-            except BrokerConnectionError:
-                return
-            except Exception:
-                if claim.outcome is PUT_OFF:
-                    raise
-                log.exception("%s %s can't be settled; it is given back.", claim.actor_name, claim.message_id)
-                claim.outcome = PUT_OFF
-            else:
-                del self.unsettled[0]
-                self._settled([claim], stale)

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, event, inspect, select
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.brokers.database.leases import owner_number
 from gello_dramatiq.brokers.database.settling import free
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
@@ -210,7 +211,7 @@ def test_the_wait_after_a_death_grows_and_the_job_is_not_ready_before(tmp_path: 
         assert broker.mark([claim]) == [claim]
         before = int(time.time() * 1000)
         with broker.database.write() as connection:
-            assert free(broker._sql, connection, "victim") == 1
+            assert free(broker._sql, connection, owner_number("victim")) == 1
             row = connection.exec_driver_sql("SELECT state, available_at, deaths FROM queue_jobs").one()
             connection.exec_driver_sql("UPDATE queue_jobs SET state = 0")
         assert (row.state, row.deaths) == (DELAYED, deaths)

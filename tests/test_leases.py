@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.brokers.database.leases import owner_number
 from tests.contracts.conftest import wait_for
 
 
@@ -21,7 +22,16 @@ def test_what_a_dead_name_claims_late_is_freed_too_and_a_lease_later_the_name_is
     workers = broker.database.tables.workers
     gone = workers.c.id == "gone"
     with broker.database.write() as connection:
-        silent = {"id": "gone", "host": "h", "pid": 1, "queues": "", "started_at": 1, "beat": 1, "beat_at": 1}
+        silent = {
+            "id": "gone",
+            "owner": owner_number("gone"),
+            "host": "h",
+            "pid": 1,
+            "queues": "",
+            "started_at": 1,
+            "beat": 1,
+            "beat_at": 1,
+        }
         connection.execute(workers.insert(), silent)
 
     def known() -> bool:

@@ -53,7 +53,7 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Plan]:
 
 def test_a_claim_reads_its_rows_in_the_order_of_the_index(plan: Plan) -> None:
     mysql = plan.database == "mariadb"  # type: ignore[attr-defined]
-    found = plan("first", "default", 256) if mysql else plan("claim", "me", "default", 256)
+    found = plan("first", "default", 256) if mysql else plan("claim", 7, "default", 256)
     assert "queue_jobs_ready" in found
     assert not any(sort in found for sort in SORTS), "no sort: the index has the order"
     assert not any(scan in found for scan in ALL_ROWS)
@@ -68,10 +68,13 @@ def test_what_is_settled_is_found_by_its_row_number_and_nothing_else(plan: Plan)
 
 
 def test_delayed_held_and_ready_jobs_are_found_by_the_index_of_their_state(plan: Plan) -> None:
+    # MySQL's indexes hold every row, so that each costs every claim: what is held is found by its state alone.
+    held = "ready" if plan.database == "mariadb" else "reserved"  # type: ignore[attr-defined]
     for statement, parameters, index in (
-        ("due", (), "delayed"), ("promote", (), "delayed"), ("owned", ("somebody",), "reserved"),
+        ("due", (), "delayed"), ("promote", (), "delayed"), ("owned", (7,), held),
         ("any_ready", ("default",), "ready"), ("ready_queues", (), "ready"),
     ):  # fmt: skip
         found = plan(statement, *parameters)
         assert f"queue_jobs_{index}" in found, statement
         assert not any(scan in found for scan in ALL_ROWS), statement
+    assert f"queue_jobs_{held}" in plan("owners")

@@ -30,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,30}")
 _ID = BigInteger().with_variant(Integer, "sqlite")
 # MySQL's own TEXT and BLOB end at 64 KiB.
 _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+_ZERO = text("0")
 _TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 # Names differ by case and compare as bytes do. Row numbers are never used again: a lease names a row by its number.
 _HOW: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin",
@@ -86,6 +87,7 @@ def tables(prefix: str = "", schema: str | None = None) -> Tables:
         f"{prefix}queue_workers",
         metadata,
         Column("id", String(80), primary_key=True),
+        Column("owner", BigInteger, nullable=False),
         Column("host", String(128), nullable=False),
         Column("pid", Integer, nullable=False),
         Column("queues", _TEXT, nullable=False),
@@ -118,30 +120,38 @@ def _jobs(metadata: MetaData, prefix: str) -> Table:
         Column("precedence", SmallInteger, nullable=False),
         Column("state", SmallInteger, nullable=False),
         Column("available_at", BigInteger, nullable=False),
-        Column("lease", Integer, nullable=False),
-        Column("owner", String(80), nullable=True),
-        Column("marked", SmallInteger, nullable=False),
-        Column("suspect", SmallInteger, nullable=False),
-        Column("deaths", SmallInteger, nullable=False),
+        Column("lease", Integer, nullable=False, server_default=_ZERO),
+        # A number, as what grows in its row would have to be moved by a claim; 0 is nobody.
+        Column("owner", BigInteger, nullable=False, server_default=_ZERO),
+        Column("marked", SmallInteger, nullable=False, server_default=_ZERO),
+        Column("suspect", SmallInteger, nullable=False, server_default=_ZERO),
+        Column("deaths", SmallInteger, nullable=False, server_default=_ZERO),
         Column("message", _BYTES, nullable=False),
         Column("created_at", BigInteger, nullable=False),
         sqlite_autoincrement=True,
         **_HOW,
     )
     # Each state has its own index, so that a claim costs the same however many jobs are delayed or held.
-    _index(jobs, "ready", READY, "queue", "precedence", "available_at", "id")
-    _index(jobs, "delayed", DELAYED, "available_at", "queue")
-    _index(jobs, "reserved", RESERVED, "owner", "queue")
+    _partial(jobs, "ready", READY, "queue", "precedence", "available_at", "id")
+    _partial(jobs, "delayed", DELAYED, "available_at", "queue")
+    _partial(jobs, "reserved", RESERVED, "owner", "queue")
+    # Each row is in each of these, so there is none for owners: what is held is little, and found by its state.
+    _whole(jobs, "ready_state", "state", "queue", "precedence", "available_at", "id")
+    _whole(jobs, "delayed_state", "state", "available_at", "queue")
     return jobs
 
 
-def _index(table: Table, name: str, state: int, *columns: str) -> None:
-    """An index of one state: a partial one, or, where there are none, one that begins with the state."""
+def _partial(table: Table, name: str, state: int, *columns: str) -> None:
+    """An index of one state's rows."""
     where, indexed = text(f"state = {state}"), [table.c[column] for column in columns]
-    partial = Index(f"{table.name}_{name}", *indexed, sqlite_where=where, postgresql_where=where, _table=table)
-    partial.ddl_if(callable_=_has_partial_indexes)
-    whole = Index(f"{table.name}_{name}_state", table.c.state, *indexed, _table=table)
-    whole.ddl_if(callable_=lambda *args, **how: not _has_partial_indexes(*args, **how))
+    index = Index(f"{table.name}_{name}", *indexed, sqlite_where=where, postgresql_where=where, _table=table)
+    index.ddl_if(callable_=_has_partial_indexes)
+
+
+def _whole(table: Table, name: str, *columns: str) -> None:
+    """An index of all rows, for databases that have no partial ones."""
+    index = Index(f"{table.name}_{name}", *(table.c[column] for column in columns), _table=table)
+    index.ddl_if(callable_=lambda *args, **how: not _has_partial_indexes(*args, **how))
 
 
 def _has_partial_indexes(*_: Any, dialect: Dialect, **__: Any) -> bool:

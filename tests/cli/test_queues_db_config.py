@@ -199,8 +199,8 @@ def test_status_shows_the_workers(gello: Run) -> None:
     now = int(time.time() * 1000)
     connection = sqlite3.connect("gello.db")
     connection.executemany(
-        "INSERT INTO queue_workers VALUES (?, 'here', ?, 'emails', ?, 3, ?, ?)",
-        [("a", 11, now - 7_260_000, now - 2_000, None), ("b", 12, now - 9_000, now - 9_000, now)],
+        "INSERT INTO queue_workers VALUES (?, ?, 'here', ?, 'emails', ?, 3, ?, ?)",
+        [("a", 1, 11, now - 7_260_000, now - 2_000, None), ("b", 2, 12, now - 9_000, now - 9_000, now)],
     )
     connection.commit()
     connection.close()

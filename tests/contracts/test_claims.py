@@ -455,21 +455,21 @@ def test_positional_arguments_of_a_stock_producer_are_bound_to_the_signature(ben
 
 def test_dead_is_who_shows_the_same_beat_through_a_whole_lease_of_reads() -> None:
     watch = Watch(lease=3)
-    assert watch.dead({"a": 1, "b": 1}, 0.0) == []
-    assert watch.dead({"a": 1, "b": 2}, 1.0) == []
-    assert watch.dead({"a": 1, "b": 3}, 2.0) == []
-    assert watch.dead({"a": 1, "b": 4}, 3.0) == []
-    assert watch.dead({"a": 1, "b": 5}, 3.5) == ["a"]
+    assert watch.dead({1: 1, 2: 1}, 0.0) == []
+    assert watch.dead({1: 1, 2: 2}, 1.0) == []
+    assert watch.dead({1: 1, 2: 3}, 2.0) == []
+    assert watch.dead({1: 1, 2: 4}, 3.0) == []
+    assert watch.dead({1: 1, 2: 5}, 3.5) == [1]
 
 
 def test_a_reader_that_was_itself_asleep_begins_to_wait_afresh() -> None:
     watch = Watch(lease=3)
-    watch.dead({"a": 1}, 0.0)
-    watch.dead({"a": 1}, 1.0)
-    assert watch.dead({"a": 1}, 60.0) == []
-    assert watch.dead({"a": 1}, 61.0) == []
-    assert watch.dead({"a": 1}, 62.0) == []
-    assert watch.dead({"a": 1}, 63.5) == ["a"]
+    watch.dead({1: 1}, 0.0)
+    watch.dead({1: 1}, 1.0)
+    assert watch.dead({1: 1}, 60.0) == []
+    assert watch.dead({1: 1}, 61.0) == []
+    assert watch.dead({1: 1}, 62.0) == []
+    assert watch.dead({1: 1}, 63.5) == [1]
 
 
 def test_an_owner_without_a_worker_row_is_freed_too(tmp_path: Path) -> None:
@@ -566,7 +566,7 @@ def test_a_deadlock_over_one_queue_forgets_no_claim_of_another(bench: Bench, mon
     broker: Any = app.broker
     claim, deadlocks = broker._sql.claim, [1, 2, 3]
 
-    def claim_or_give_way(connection: Any, owner: str, queue: str, limit: int) -> list[Any]:
+    def claim_or_give_way(connection: Any, owner: int, queue: str, limit: int) -> list[Any]:
         if queue == "second" and deadlocks:
             deadlocks.pop()
             raise Deadlock("two transactions waited for each other")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dramatiq import Message, Middleware
 from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from ...broker import Delayed, GelloBroker, State
 from ...claim import Claim
@@ -21,7 +21,7 @@ from ...errors import InvalidSetting
 from ...failed_jobs.record import FailedJob
 from ...masking import mask
 from ...outcome import DONE
-from .leases import Leases
+from .leases import Leases, owner_number
 from .settling import free, give_back_unknown, settle
 from .statements import CLEAR, Row, Statements
 from .watch import Watcher
@@ -217,9 +217,9 @@ class DatabaseBroker(GelloBroker):
         mine = (workers.c.host == host[:40]) & (workers.c.pid == pid) & workers.c.dead_at.is_(None)
 
         def bury(connection: Connection) -> int:
-            names = list(connection.execute(workers.select().where(mine)).scalars())
+            owners = list(connection.execute(select(workers.c.owner).where(mine)).scalars())
             connection.execute(workers.update().where(mine).values(dead_at=self._sql.now(connection)))
-            return sum(free(self._sql, connection, name) for name in names)
+            return sum(free(self._sql, connection, owner) for owner in owners)
 
         return self.database.transact(bury)
 
@@ -252,13 +252,13 @@ class DatabaseBroker(GelloBroker):
         for name in queues:
             if len(rows) >= limit:
                 break
-            rows += run(partial(self._sql.claim, owner=owner, queue=name, limit=limit - len(rows)))
+            rows += run(partial(self._sql.claim, owner=owner_number(owner), queue=name, limit=limit - len(rows)))
         return rows
 
     def _reconcile(self, owner: str) -> None:
         """Give back the rows that this worker owns and doesn't know."""
         known = self.coordinator.knows() if self.coordinator else set()
-        self.database.transact(partial(give_back_unknown, self._sql, owner=owner, known=known))
+        self.database.transact(partial(give_back_unknown, self._sql, owner=owner_number(owner), known=known))
         self._unsure = False
 
     def _holds_any(self, queue: str) -> bool:

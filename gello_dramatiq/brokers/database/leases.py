@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
@@ -22,6 +23,11 @@ BEATS = 5
 """Beats in one lease."""
 
 
+def owner_number(name: str) -> int:
+    """What stands for a worker in the rows that it holds: 63 bits of a hash of its name, and never 0."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1 or 1
+
+
 class Watch:
     """Decides who is dead, from what one reader saw: no clock but its own, no I/O.
 
@@ -34,24 +40,24 @@ class Watch:
 
     def __init__(self, lease: float) -> None:
         self._lease = lease
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._seen: dict[int, tuple[int, float]] = {}
         self._read_at = float("-inf")
 
-    def dead(self, beats: dict[str, int], now: float) -> list[str]:
+    def dead(self, beats: dict[int, int], now: float) -> list[int]:
         """The dead among those who were just read.
 
         Parameters:
-          beats: Each worker's beat.
+          beats: Each worker's beat, by its number.
           now: A monotonic clock, in seconds.
         """
         if now - self._read_at > self._lease / 2:
             self._seen.clear()
         self._read_at = now
-        self._seen = {name: self._since(name, beat, now) for name, beat in beats.items()}
-        return [name for name, (_, since) in self._seen.items() if now - since > self._lease]
+        self._seen = {owner: self._since(owner, beat, now) for owner, beat in beats.items()}
+        return [owner for owner, (_, since) in self._seen.items() if now - since > self._lease]
 
-    def _since(self, name: str, beat: int, now: float) -> tuple[int, float]:
-        known = self._seen.get(name)
+    def _since(self, owner: int, beat: int, now: float) -> tuple[int, float]:
+        known = self._seen.get(owner)
         return known if known is not None and known[0] == beat else (beat, now)
 
 
@@ -70,7 +76,7 @@ class Leases:
       database: Where workers stand.
       lease: In seconds.
       reap: Frees what a worker held; returns how many jobs.
-      owners: The names that hold jobs.
+      owners: The numbers of those who hold jobs.
       now: The database's clock, in milliseconds of the epoch.
       renamed: Told the worker's new name after others took it for dead.
     """
@@ -80,8 +86,8 @@ class Leases:
         database: Database,
         lease: float,
         *,
-        reap: Callable[[Connection, str], int],
-        owners: Callable[[Connection], list[str]],
+        reap: Callable[[Connection, int], int],
+        owners: Callable[[Connection], list[int]],
         now: Callable[[Connection], int],
         renamed: Callable[[str], None],
     ) -> None:
@@ -145,26 +151,24 @@ class Leases:
         """Look at the others, and free what the dead held."""
         workers = self._workers
         with self._database.read() as connection:
-            rows = connection.execute(select(workers.c.id, workers.c.beat, workers.c.dead_at)).all()
+            rows = connection.execute(select(workers.c.owner, workers.c.id, workers.c.beat, workers.c.dead_at)).all()
             # An owner without a row: its worker was forgotten before its claim was committed.
-            beats = dict.fromkeys(self._owners(connection), -1) | {row.id: row.beat for row in rows}
-        dead = self._watch.dead(
-            {name: beat for name, beat in beats.items() if name != self._member.name}, time.monotonic()
-        )
-        buried = {row.id: row.dead_at for row in rows if row.dead_at is not None}
-        for name in dead:
-            self._bury(name, buried.get(name))
+            beats = dict.fromkeys(self._owners(connection), -1) | {row.owner: row.beat for row in rows}
+        beats.pop(owner_number(self._member.name), None)
+        known = {row.owner: (row.id, row.dead_at) for row in rows}
+        for owner in self._watch.dead(beats, time.monotonic()):
+            self._bury(owner, *known.get(owner, ("that nobody knows", None)))
 
-    def _bury(self, name: str, dead_at: int | None) -> None:
+    def _bury(self, owner: int, name: str, dead_at: int | None) -> None:
         """Free what a dead worker held. Its row stays for a lease and is swept again: a late claim may still commit."""
         workers = self._workers
 
         def bury(connection: Connection) -> int:
-            now, freed = self._now(connection), self._reap(connection, name)
+            now, freed = self._now(connection), self._reap(connection, owner)
             if dead_at is None:
-                connection.execute(update(workers).where(workers.c.id == name).values(dead_at=now))
+                connection.execute(update(workers).where(workers.c.owner == owner).values(dead_at=now))
             elif now - dead_at > self._lease * 1000:
-                connection.execute(delete(workers).where(workers.c.id == name))
+                connection.execute(delete(workers).where(workers.c.owner == owner))
             return freed
 
         freed = self._database.transact(bury)
@@ -174,6 +178,7 @@ class Leases:
     def _register(self) -> None:
         row: dict[str, Any] = {
             "id": self._member.name,
+            "owner": owner_number(self._member.name),
             "host": self._member.name.partition(":")[0],
             "pid": os.getpid(),
             "queues": self._member.queues,

@@ -25,9 +25,8 @@ class MySQL(Statements):
         return shared | {
             # The driver sends many rows as one statement only if nothing but parameters stands in VALUES.
             "insert_many": f"""
-                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at,
-                                    lease, marked, suspect, deaths)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
             "first": f"""
                 SELECT id, lease + 1, message, queue, job_id, deaths, suspect FROM {jobs}
                 {FIRST} FOR UPDATE SKIP LOCKED""",
@@ -48,7 +47,7 @@ class MySQL(Statements):
         now = self.now(connection)
         self.run(connection, "insert_many", [self._timed(row, now) for row in rows])
 
-    def claim(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
+    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         driver: Any = connection.connection
         with driver.cursor() as cursor:
             cursor.execute(self.sql["first"], (queue, limit))
@@ -64,4 +63,4 @@ class MySQL(Statements):
     def _timed(row: Row, now: int) -> tuple[Any, ...]:
         job_id, queue, name, precedence, delay, message = row
         state, due = (DELAYED, now + delay + 1) if delay else (READY, now)
-        return (job_id, queue, name, precedence, state, due, message, now, 0, 0, 0, 0)
+        return (job_id, queue, name, precedence, state, due, message, now)

@@ -54,9 +54,8 @@ class PostgreSQL(Statements):
                 "failed_at")  # fmt: skip
         return shared | {
             "insert": f"""
-                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at,
-                                    lease, marked, suspect, deaths)
-                SELECT job_id, queue, name, precedence, state, {clock} + delay, message, {clock}, 0, 0, 0, 0
+                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at)
+                SELECT job_id, queue, name, precedence, state, {clock} + delay, message, {clock}
                 FROM unnest(?::text[], ?::text[], ?::text[], ?::smallint[], ?::smallint[], ?::bigint[], %b::bytea[])
                      AS pushed(job_id, queue, name, precedence, state, delay, message)""",
             "claim": f"""
@@ -79,7 +78,7 @@ class PostgreSQL(Statements):
     def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
         self.ask(connection, "insert", *map(list, zip(*map(self._inserted, rows), strict=True)))
 
-    def claim(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
+    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         # Its own cursor: binary, so that a message isn't written in hexadecimal, and without SQLAlchemy's rows.
         driver: Any = connection.connection
         with driver.cursor(binary=True) as cursor:

@@ -47,7 +47,7 @@ def settle(sql: Statements, connection: Connection, claims: Sequence[Claim], wri
     return len(claims) - settled
 
 
-def free(sql: Statements, connection: Connection, owner: str) -> int:
+def free(sql: Statements, connection: Connection, owner: int) -> int:
     """Free what a dead worker held; returns how many jobs. What was known to run is charged one death, and waits."""
     freed = []
     for key, lease, marked, deaths in sql.ask(connection, "owned", owner).all():
@@ -56,7 +56,7 @@ def free(sql: Statements, connection: Connection, owner: str) -> int:
     return sql.run(connection, "lost", freed)
 
 
-def give_back_unknown(sql: Statements, connection: Connection, owner: str, known: set[Any]) -> None:
+def give_back_unknown(sql: Statements, connection: Connection, owner: int, known: set[Any]) -> None:
     """Give back the rows that a worker owns and doesn't know: the reply to their claim was lost."""
     rows = sql.ask(connection, "owned", owner).all()
     sql.run(connection, "give_back", [(row[0], row[1]) for row in rows if row[0] not in known])

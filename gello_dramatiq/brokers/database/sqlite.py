@@ -33,7 +33,7 @@ class SQLite(Statements):
             "keep_failed": shared["keep_failed"].replace("INSERT", "INSERT OR REPLACE"),
         }
 
-    def claim(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
+    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         # It holds the write lock from its begin: the update chooses what was read before. Not RETURNING, which has no
         # order, and not SQLAlchemy's rows: each costs about a microsecond a job.
         cursor = connection.connection.cursor()

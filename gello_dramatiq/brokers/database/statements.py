@@ -54,15 +54,14 @@ class Statements:
         first = f"SELECT id FROM {jobs} {FIRST}"
         return {
             "insert": f"""
-                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at,
-                                    lease, marked, suspect, deaths)
-                VALUES (?, ?, ?, ?, ?, {clock} + ?, ?, {clock}, 0, 0, 0, 0)""",
+                INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at)
+                VALUES (?, ?, ?, ?, ?, {clock} + ?, ?, {clock})""",
             "give_back": f"""
-                UPDATE {jobs} SET state = 0, lease = lease + 1, owner = NULL, marked = 0 WHERE id = ? AND lease = ?""",
+                UPDATE {jobs} SET state = 0, lease = lease + 1, owner = 0, marked = 0 WHERE id = ? AND lease = ?""",
             # One more, as for a push.
             "put_back": f"""
                 UPDATE {jobs} SET state = ?, available_at = {clock} + ? + 1, message = ?, lease = lease + 1,
-                                  owner = NULL, marked = 0
+                                  owner = 0, marked = 0
                 WHERE id = ? AND lease = ?""",
             "keep_failed": f"""
                 INSERT INTO {failed} (id, queue, name, message, generation, reason, exception, traceback, attempts,
@@ -71,10 +70,10 @@ class Statements:
             "drop_failed": f"DELETE FROM {failed} WHERE id = ? AND generation = ?",
             "begun": f"UPDATE {jobs} SET marked = 1 WHERE id = ? AND lease = ?",
             "owned": f"SELECT id, lease, marked, deaths FROM {jobs} WHERE state = 2 AND owner = ?",
-            "owners": f"SELECT DISTINCT owner FROM {jobs} WHERE state = 2 AND owner IS NOT NULL",
+            "owners": f"SELECT DISTINCT owner FROM {jobs} WHERE state = 2 AND owner <> 0",
             "lost": f"""
                 UPDATE {jobs} SET state = ?, available_at = CASE WHEN ? > 0 THEN {clock} + ? ELSE available_at END,
-                                  deaths = ?, suspect = 1, marked = 0, lease = lease + 1, owner = NULL
+                                  deaths = ?, suspect = 1, marked = 0, lease = lease + 1, owner = 0
                 WHERE id = ? AND lease = ?""",
             # In order, as if it were a claim: without, PostgreSQL may look for one in the whole table.
             "any_ready": f"SELECT 1 FROM {jobs} {FIRST.replace('LIMIT ?', 'LIMIT 1')}",
@@ -116,13 +115,11 @@ class Statements:
     def insert_within(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         """Add jobs by somebody else's connection, whose driver may not be ours: in SQLAlchemy's words."""
         clock: ColumnElement[int] = literal_column(self.clock)
-        statement = table.insert().values(
-            available_at=clock + bindparam("wait"), created_at=clock, lease=0, marked=0, suspect=0, deaths=0
-        )
+        statement = table.insert().values(available_at=clock + bindparam("wait"), created_at=clock)
         names = ("job_id", "queue", "name", "precedence", "state", "wait", "message")
         connection.execute(statement, [dict(zip(names, self._inserted(row), strict=True)) for row in rows])
 
-    def claim(self, connection: Connection, owner: str, queue: str, limit: int) -> list[Any]:
+    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         """Claim up to so many jobs of a queue, in order; a row is what a `Claim` is made of."""
         raise NotImplementedError
 
