@@ -12,7 +12,7 @@ stamps := .dev .demo bin/uv
 refuse_others = @test ! -e $(VENV) $(foreach stamp,$(stamps),-o -e $(VENV)/$(stamp)) || { echo 'the folder $(VENV) is not ours; name another: make $(or $(MAKECMDGOALS),demo) VENV=.venv-gello (or, if it is a broken one of ours: rm -r $(VENV))' >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check format test bench lock clean
+.PHONY: help demo check format test bench growth lock clean
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: $(VENV)/.dev  ## all tests, with coverage; ARGS="tests/test_worker.py -k s
 
 bench: $(VENV)/.dev  ## measure throughput and latency
 	$(bin)/python -m benchmarks $(ARGS)
+
+growth: $(VENV)/.dev  ## measure large backlogs, many queues and many processes
+	$(bin)/python -m benchmarks.growth $(ARGS)
 
 lock: $(bin)/uv  ## write uv.lock again after a change in pyproject.toml; ARGS=--upgrade takes the newest of all
 	$(bin)/uv lock --python $(bin)/python $(ARGS)

@@ -13,9 +13,14 @@ def note() -> None:
         _first.append((time.monotonic(), time.process_time()))
 
 
-def first() -> tuple[float, float]:
+def forget() -> None:
+    """Let the next call of a handler be the first one again."""
+    _first.clear()
+
+
+def first() -> tuple[float, float] | None:
     """The moment by the machine's monotonic clock, and the CPU time that the process had used until then."""
-    return _first[0]
+    return _first[0] if _first else None
 
 
 def since() -> dict[str, float]:

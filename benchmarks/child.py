@@ -10,18 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .pinning import pin
 from .scenario import NotMeasured, Run
-
-PINNABLE = ("throughput", "claims", "pushes")
-"""Scenarios that run in one process."""
 
 
 def main(scenario: str, case: str, told: str) -> None:
     logging.basicConfig(level=logging.WARNING)
     values: dict[str, Any] = json.loads(told)
     run = Run(**{**values, "scratch": Path(values["scratch"])})
-    if run.pin and scenario in PINNABLE:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if run.pin:
+        pin(scenario)
     answer: dict[str, Any]
     try:
         answer = {"figures": importlib.import_module(f"benchmarks.scenarios.{scenario}").measure(case, run)}

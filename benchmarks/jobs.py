@@ -9,6 +9,7 @@ from gello_dramatiq import queueable
 from . import began
 
 latencies: list[float] = []
+numbers: list[int] = []
 
 
 @queueable
@@ -26,3 +27,9 @@ def one_millisecond(user_id: int, email: str, name: str) -> None:
 def ping(sent_at: float) -> None:
     # The monotonic clock is the machine's: all its processes read the same.
     latencies.append(time.monotonic() - sent_at)
+
+
+@queueable
+def numbered(user_id: int, email: str, name: str) -> None:
+    began.note()
+    numbers.append(user_id)

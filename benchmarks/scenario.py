@@ -2,6 +2,7 @@
 
 A scenario is a module with `CASES`, the names of what is measured; `measure(case, run)`, which measures one of them in
 a process of its own and returns its figures; and `ROWS`, each of which makes one number out of a round's figures.
+One that takes minutes may have `ROUNDS`: how often it is measured at most.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Run:
       jobs: How many jobs a backlog has.
       quick: Whether a rough answer will do.
       scratch: A directory that lives as long as the run.
-      pin: Whether what runs in one process stays on one core.
+      pin: Whether what runs in one process stays on one core, and its server too.
     """
 
     jobs: int
@@ -115,6 +116,11 @@ def rate_over(case: str, base: str) -> Callable[[Round], float]:
 def cpu_over(case: str, base: str) -> Callable[[Round], float]:
     """How many times as fast a case is as another, by CPU time."""
     return lambda figures: figures[base]["cpu"] / figures[case]["cpu"]
+
+
+def compared(what: str, case: str, base: str, wanted: Wanted | None = None) -> Row:
+    """A row that says how many times as fast a case is as another, by the wall clock and by CPU time."""
+    return Row(what, rate_over(case, base), wanted, by_cpu=cpu_over(case, base))
 
 
 def figure(case: str, name: str) -> Callable[[Round], float]:

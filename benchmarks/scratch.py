@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 from .scenario import NotMeasured, Run
 
@@ -19,35 +20,49 @@ def fresh_url(run: Run) -> str:
     return f"sqlite:///{tempfile.mkdtemp(dir=run.scratch)}/jobs.db"
 
 
-def server_url(kind: str) -> str:
-    """The URL of an empty database with Gello's tables on a server; the next call replaces it."""
+def asked(kind: str, *statements: str) -> Any:
+    """Tell a server something as the user who may create databases; returns the one answer to the last statement.
+
+    Raises:
+      NotMeasured: The server isn't there, or refuses it.
+    """
     from sqlalchemy import create_engine, text
     from sqlalchemy.exc import SQLAlchemyError
 
-    from gello_dramatiq.database.engine import Database, read_url
-    from gello_dramatiq.database.migrations import Migrator
-
-    variable, default = SERVERS[kind]
-    server = read_url(os.environ.get(variable, default))
-    engine = create_engine(server, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
-    force = " WITH (FORCE)" if kind == "postgresql" else ""
+    engine = create_engine(_server(kind), isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
     try:
         with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE IF EXISTS gello_bench{force}"))
-            connection.execute(text("CREATE DATABASE gello_bench"))
+            results = [connection.execute(text(statement)) for statement in statements]
+            return results[-1].scalar() if results[-1].returns_rows else None
     except SQLAlchemyError as error:
         raise NotMeasured(f"{kind} isn't there: {str(error).partition(chr(10))[0]}") from error
     finally:
         engine.dispose()
-    url = server.set(database="gello_bench").render_as_string(hide_password=False)
+
+
+def server_url(kind: str, name: str = "gello_bench") -> str:
+    """The URL of an empty database with Gello's tables on a server; the next call for the same name replaces it."""
+    from gello_dramatiq.database.engine import Database
+    from gello_dramatiq.database.migrations import Migrator
+
+    force = " WITH (FORCE)" if kind == "postgresql" else ""
+    asked(kind, f"DROP DATABASE IF EXISTS {name}{force}", f"CREATE DATABASE {name}")
+    url: str = _server(kind).set(database=name).render_as_string(hide_password=False)
     database = Database(url)
     Migrator(database).install()
     database.close()
     return url
 
 
-def any_url(kind: str, run: Run) -> str:
-    """A broker's URL, by its name in the cases."""
+def any_url(kind: str, run: Run, name: str = "gello_bench") -> str:
+    """A broker's URL, by its name in the cases; on a server its database has this name."""
     if kind in SERVERS:
-        return server_url(kind)
+        return server_url(kind, name)
     return fresh_url(run) if kind == "sqlite" else "memory://"
+
+
+def _server(kind: str) -> Any:
+    from gello_dramatiq.database.engine import read_url
+
+    variable, default = SERVERS[kind]
+    return read_url(os.environ.get(variable, default))

@@ -1,7 +1,9 @@
-"""A worker in a process of its own: `python -m benchmarks.worker URL`, told what to do by lines on its standard input.
+"""A worker in a process of its own: `python -m benchmarks.worker URL [QUEUE]`, told by lines on its standard input.
 
-It says "ready" once everything is imported, and starts at "go". It answers "drain" with what its backlog took, "job"
-once it has run a job of its own, "cpu" with the CPU time that it has used, and "stop" with the latencies that it saw.
+It says "ready" once everything is imported, and starts at "go". It answers "drain" with what its backlog took, and once
+it was told to "forget" that, with what the next one takes; "job" once it has run a job of its own; "cpu" with the CPU
+time that it has used; "processed" with the number of attempts that have ended; "numbers" with those of the numbered
+jobs that it ran; and "stop" with the latencies that it saw.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from . import began, jobs
 from .scenario import THREADS
 
 
-def main(url: str) -> None:
+def main(url: str, *queues: str) -> None:
     logging.basicConfig(level=logging.WARNING)
     gello = Gello(url, modules=["benchmarks.jobs"])
-    worker = gello.worker(concurrency=THREADS)
+    worker = gello.worker(concurrency=THREADS, queues=list(queues) or None)
     gc.collect()
     gc.freeze()
     say("ready")
@@ -35,14 +37,22 @@ def main(url: str) -> None:
             case "drain":
                 worker.join()
                 ended = time.monotonic()
-                wall, cpu = began.first()
-                say({"began": wall, "ended": ended, "cpu": time.process_time() - cpu})
+                first = began.first()
+                # Others may have left it nothing.
+                say(first and {"began": first[0], "ended": ended, "cpu": time.process_time() - first[1]})
             case "job":
                 gello.queue.push(jobs.ping, sent_at=time.monotonic())
                 worker.join()
                 say("done")
             case "cpu":
                 say(time.process_time())
+            case "forget":
+                began.forget()
+                say("forgotten")
+            case "processed":
+                say(worker.status().processed)
+            case "numbers":
+                say(jobs.numbers)
             case "stop":
                 say({"latencies": jobs.latencies})
                 os._exit(0)
@@ -53,4 +63,4 @@ def say(what: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from benchmarks.scenario import Figures, Row, Run, Wanted, cpu_over, rate_over
-from benchmarks.scratch import any_url
+from sqlalchemy.engine import URL, make_url
+
+from benchmarks.scenario import Figures, Run, Wanted, compared
+from benchmarks.scratch import any_url, server_url
 
 CASES = (
-    "stub", "memory", "memory_bulk", "sqlite", "sqlite_bulk", "postgresql", "postgresql_bulk", "postgresql_bare",
-    "mariadb", "mariadb_bulk",
+    "stub", "memory", "memory_bulk", "sqlite", "sqlite_bulk",
+    "postgresql", "postgresql_bulk", "postgresql_bare", "mariadb", "mariadb_bulk", "mariadb_bare",
 )  # fmt: skip
 ROWS = (
-    *(
-        Row(f"{what} / stock StubBroker's push", rate_over(case, "stub"), by_cpu=cpu_over(case, "stub"))
-        for case, what in {
-            "memory": "push to memory, one by one",
-            "memory_bulk": "push to memory, in bulk",
-            "sqlite": "push to SQLite, one by one",
-            "sqlite_bulk": "push to SQLite, in bulk",
-        }.items()
-    ),
-    Row("PostgreSQL: in bulk / one by one", rate_over("postgresql_bulk", "postgresql"), Wanted(20)),
-    Row("PostgreSQL: one by one / a bare prepared INSERT", rate_over("postgresql", "postgresql_bare"), Wanted(0.6)),
-    Row("MariaDB: in bulk / one by one", rate_over("mariadb_bulk", "mariadb"), Wanted(20)),
+    compared("push to memory, one by one / stock StubBroker's push", "memory", "stub"),
+    compared("push to memory, in bulk / stock StubBroker's push", "memory_bulk", "stub"),
+    compared("push to SQLite, one by one / stock StubBroker's push", "sqlite", "stub"),
+    compared("push to SQLite, in bulk / stock StubBroker's push", "sqlite_bulk", "stub"),
+    compared("PostgreSQL: in bulk / one by one", "postgresql_bulk", "postgresql", Wanted(20)),
+    compared("PostgreSQL: one by one / a bare prepared INSERT", "postgresql", "postgresql_bare", Wanted(0.6)),
+    compared("MariaDB: in bulk / one by one", "mariadb_bulk", "mariadb", Wanted(20)),
+    compared("MariaDB: one by one / a bare INSERT", "mariadb", "mariadb_bare", Wanted(0.6)),
 )
 BULK = 1000
+INSERT = """
+    INSERT INTO queue_jobs (job_id, queue, name, precedence, state, available_at, message, created_at, lease, marked,
+                            suspect, deaths)
+    VALUES (%s, %s, %s, 0, 0, 0, %s, 0, 0, 0, 0, 0)"""
+Execute = Callable[[str, tuple[Any, ...]], object]
 
 
 def measure(case: str, run: Run) -> Figures:
     jobs = run.jobs // 4
-    push = _stub() if case == "stub" else _bare() if case == "postgresql_bare" else _ours(case, run)
+    push = _stub() if case == "stub" else _bare(case) if case.endswith("_bare") else _ours(case, run)
     # The first push opens the database.
     push(BULK)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -74,22 +79,42 @@ def _ours(case: str, run: Run) -> Callable[[int], None]:
     return in_bulk if bulk else one_by_one
 
 
-def _bare() -> Callable[[int], None]:
-    """The same row by nothing but psycopg: a loop over one prepared INSERT."""
-    import psycopg
+def _bare(case: str) -> Callable[[int], None]:
+    """The same row by nothing but the driver: a loop over one INSERT, which PostgreSQL has prepared."""
+    from dramatiq import Message
 
-    from benchmarks.scratch import server_url
-
-    connection = psycopg.connect(server_url("postgresql").replace("+psycopg", ""), autocommit=True)
-    message = b'{"queue_name": "default", "actor_name": "nothing", "args": [], "kwargs": {"user_id": 7}}' + b" " * 150
+    kind = case.partition("_")[0]
+    url = make_url(server_url(kind))
+    payload = {"user_id": 7, "email": "ann@example.com", "name": "Ann"}
+    message = Message(queue_name="default", actor_name="nothing", args=(), kwargs=payload, options={}).encode()
+    execute = _by_psycopg(url) if kind == "postgresql" else _by_pymysql(url)
 
     def push(jobs: int) -> None:
         for number in range(jobs):
-            connection.execute(
-                "INSERT INTO queue_jobs (job_id, queue, name, precedence, state, available_at, message, created_at, "
-                "lease, marked, suspect, deaths) VALUES (%s, %s, %s, 0, 0, 0, %s, 0, 0, 0, 0, 0)",
-                (f"{number:036x}", "default", "nothing", message),
-                prepare=True,
-            )
+            execute(INSERT, (f"{number:036x}", "default", "nothing", message))
 
     return push
+
+
+def _by_psycopg(url: URL) -> Execute:
+    import psycopg
+
+    connection = psycopg.connect(
+        url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
+    )
+    return partial(connection.cursor().execute, prepare=True)
+
+
+def _by_pymysql(url: URL) -> Execute:
+    import pymysql
+
+    connection = pymysql.connect(
+        host=url.host,
+        port=url.port or 3306,
+        user=url.username,
+        password=url.password or "",
+        database=url.database,
+        charset="utf8mb4",
+        autocommit=True,
+    )
+    return connection.cursor().execute

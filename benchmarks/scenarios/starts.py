@@ -55,7 +55,8 @@ gello = Gello(sys.argv[1], modules=["benchmarks.jobs"])
 worker = gello.worker(concurrency=8)
 worker.start()
 worker.join()
-print(began.first()[0] - imported)
+wall, _ = began.first()
+print(wall - imported)
 worker.stop()
 """
 

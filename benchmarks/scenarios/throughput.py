@@ -7,59 +7,46 @@ and everything is settled.
 from __future__ import annotations
 
 import gc
+import json
+import os
+import subprocess
+from pathlib import Path
 
 import dramatiq
+from sqlalchemy.engine import make_url
 
 from benchmarks import began
-from benchmarks.scenario import THREADS, Figures, Row, Run, Wanted, cpu_over, rate_over
+from benchmarks.scenario import THREADS, Figures, NotMeasured, Run, Wanted, compared
+from benchmarks.scratch import any_url, server_url
 
 CASES = (
-    "stub", "memory", "sqlite", "postgresql", "mariadb", "launcher",
+    "stub", "memory", "sqlite", "postgresql", "pgqueuer", "mariadb", "launcher",
     "stub_1ms", "memory_1ms", "sqlite_1ms", "postgresql_1ms",
 )  # fmt: skip
 ROWS = (
-    Row(
-        "memory / stock StubBroker, no-op", rate_over("memory", "stub"), Wanted(2.0), by_cpu=cpu_over("memory", "stub")
-    ),
-    Row("SQLite / memory, no-op", rate_over("sqlite", "memory"), Wanted(0.65), by_cpu=cpu_over("sqlite", "memory")),
-    Row(
-        "SQLite / memory, 1 ms jobs",
-        rate_over("sqlite_1ms", "memory_1ms"),
-        Wanted(0.9),
-        by_cpu=cpu_over("sqlite_1ms", "memory_1ms"),
-    ),
-    Row(
-        "PostgreSQL / memory, no-op",
-        rate_over("postgresql", "memory"),
-        Wanted(0.65),
-        by_cpu=cpu_over("postgresql", "memory"),
-    ),
-    Row(
-        "PostgreSQL / memory, 1 ms jobs",
-        rate_over("postgresql_1ms", "memory_1ms"),
-        Wanted(0.9),
-        by_cpu=cpu_over("postgresql_1ms", "memory_1ms"),
-    ),
-    Row("MariaDB / memory, no-op", rate_over("mariadb", "memory"), Wanted(0.4), by_cpu=cpu_over("mariadb", "memory")),
-    Row(
-        "memory under the stock Worker / stock StubBroker, no-op",
-        rate_over("launcher", "stub"),
-        Wanted(1.0),
-        by_cpu=cpu_over("launcher", "stub"),
-    ),
-    Row("SQLite / stock StubBroker, no-op", rate_over("sqlite", "stub"), by_cpu=cpu_over("sqlite", "stub")),
-    Row(
-        "memory / stock StubBroker, 1 ms jobs",
-        rate_over("memory_1ms", "stub_1ms"),
-        by_cpu=cpu_over("memory_1ms", "stub_1ms"),
-    ),
+    compared("memory / stock StubBroker, no-op", "memory", "stub", Wanted(2.0)),
+    compared("SQLite / memory, no-op", "sqlite", "memory", Wanted(0.65)),
+    compared("SQLite / memory, 1 ms jobs", "sqlite_1ms", "memory_1ms", Wanted(0.9)),
+    compared("PostgreSQL / memory, no-op", "postgresql", "memory", Wanted(0.65)),
+    compared("PostgreSQL / memory, 1 ms jobs", "postgresql_1ms", "memory_1ms", Wanted(0.9)),
+    compared("MariaDB / memory, no-op", "mariadb", "memory", Wanted(0.4)),
+    compared("PostgreSQL / PgQueuer, no-op", "postgresql", "pgqueuer", Wanted(3.0)),
+    compared("memory under the stock Worker / stock StubBroker, no-op", "launcher", "stub", Wanted(1.0)),
+    compared("SQLite / stock StubBroker, no-op", "sqlite", "stub"),
+    compared("memory / stock StubBroker, 1 ms jobs", "memory_1ms", "stub_1ms"),
 )
 
 
 def measure(case: str, run: Run) -> Figures:
     kind, _, slow = case.partition("_")
     jobs = run.jobs // 2 if slow else run.jobs
-    took = _stock(bool(slow), jobs) if kind == "stub" else _ours(kind, bool(slow), jobs, run)
+    match kind:
+        case "stub":
+            took = _stock(bool(slow), jobs)
+        case "pgqueuer":
+            took = _pgqueuer(jobs)
+        case _:
+            took = _ours(kind, bool(slow), jobs, run)
     return {**took, "jobs": jobs}
 
 
@@ -77,7 +64,6 @@ def _stock(slow: bool, jobs: int) -> dict[str, float]:
 
 def _ours(kind: str, slow: bool, jobs: int, run: Run) -> dict[str, float]:
     from benchmarks.jobs import nothing, one_millisecond
-    from benchmarks.scratch import any_url
     from gello_dramatiq import Gello
 
     gello = Gello(any_url(kind, run), modules=["benchmarks.jobs"])
@@ -93,6 +79,18 @@ def _ours(kind: str, slow: bool, jobs: int, run: Run) -> dict[str, float]:
         worker.start()
         worker.join()
     return began.since()
+
+
+def _pgqueuer(jobs: int) -> dict[str, float]:
+    """PgQueuer at its best, in an environment of its own: it isn't installed beside Gello."""
+    python = os.environ.get("GELLO_BENCH_PGQUEUER")
+    if python is None:
+        raise NotMeasured("GELLO_BENCH_PGQUEUER doesn't name the Python of an environment with pgqueuer[asyncpg]")
+    url = make_url(server_url("postgresql")).set(drivername="postgresql").render_as_string(hide_password=False)
+    script = Path(__file__).resolve().parent.parent / "pgqueuer_peer.py"
+    done = subprocess.run([python, str(script), url, str(jobs)], stdout=subprocess.PIPE, text=True, check=True)
+    took: dict[str, float] = json.loads(done.stdout)
+    return took
 
 
 def _freeze() -> None:
