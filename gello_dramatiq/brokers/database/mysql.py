@@ -40,10 +40,7 @@ class MySQL(Statements):
             "clear_1": f"DELETE FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ?",
         }
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        if len(rows) == 1:
-            super().insert(connection, rows)
-            return
+    def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:
         now = self.now(connection)
         self.run(connection, "insert_many", [self._timed(row, now) for row in rows])
 

@@ -53,7 +53,7 @@ class PostgreSQL(Statements):
         kept = ("queue", "name", "message", "generation", "reason", "exception", "traceback", "attempts", "payload",
                 "failed_at")  # fmt: skip
         return shared | {
-            "insert": f"""
+            "insert_many": f"""
                 INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at)
                 SELECT job_id, queue, name, precedence, state, {clock} + delay, message, {clock}
                 FROM unnest(?::text[], ?::text[], ?::text[], ?::smallint[], ?::smallint[], ?::bigint[], %b::bytea[])
@@ -75,8 +75,8 @@ class PostgreSQL(Statements):
                     SELECT id FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ? FOR UPDATE SKIP LOCKED))""",
         }
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        self.ask(connection, "insert", *map(list, zip(*map(self._inserted, rows), strict=True)))
+    def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:
+        self.ask(connection, "insert_many", *map(list, zip(*map(self._inserted, rows), strict=True)))
 
     def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         # Its own cursor: binary, so that a message isn't written in hexadecimal, and without SQLAlchemy's rows.
