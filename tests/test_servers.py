@@ -199,6 +199,20 @@ def test_a_missing_right_is_named_with_the_page_that_lists_them(poor: URL) -> No
 
 
 @SERVERS
+def test_a_transaction_that_was_left_open_is_undone_when_its_connection_is_given_back(kind: str) -> None:
+    database = Database(servers.fresh(kind))
+    with database.reading() as connection:
+        driver = connection.connection.driver_connection
+        driver.cursor().execute("BEGIN")
+        driver.cursor().execute("INSERT INTO queue_migrations VALUES (7, 0)")
+    with database.reading() as connection:
+        assert connection.connection.driver_connection is driver
+        count = connection.exec_driver_sql("SELECT count(*) FROM queue_migrations WHERE version = 7")
+        assert count.scalar_one() == 0
+    database.close()
+
+
+@SERVERS
 def test_tables_that_are_newer_than_the_code_are_refused(kind: str) -> None:
     url = servers.fresh(kind)
     database = Database(url)

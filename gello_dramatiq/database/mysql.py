@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pymysql  # type: ignore[import-untyped]  # it brings no types
+from pymysql.constants import SERVER_STATUS  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL
 
@@ -55,6 +56,7 @@ class MySQL(Server):
     def open(self, url: URL) -> Engine:
         engine = open_server(
             url,
+            end=_end_transaction,
             autocommit=True,
             charset="utf8mb4",
             connect_timeout=int(BUSY),
@@ -94,6 +96,11 @@ class MySQL(Server):
         if isinstance(cause, pymysql.OperationalError | pymysql.InterfaceError):
             return DatabaseUnavailable(f"{where} can't be used: {said}")
         return None
+
+
+def _end_transaction(connection: Any) -> None:
+    if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+        connection.rollback()
 
 
 def _prepare(connection: Any, _record: Any) -> None:

@@ -64,6 +64,7 @@ class PostgreSQL(Server):
     def open(self, url: URL) -> Engine:
         engine = open_server(
             url,
+            end=psycopg.Connection.rollback,
             autocommit=True,
             connect_timeout=int(BUSY),
             # A server that vanished without a word is noticed by the system, not by a query that waits for ever.
