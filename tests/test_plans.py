@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,16 @@ def test_delayed_held_and_ready_jobs_are_found_by_the_index_of_their_state(plan:
         assert f"queue_jobs_{index}" in found, statement
         assert not any(scan in found for scan in ALL_ROWS), statement
     assert f"queue_jobs_{held}" in plan("owners")
+
+
+@pytest.mark.parametrize("name", EXPLAIN)
+def test_all_of_1500_queues_are_found_soon(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'gello.db'}" if name == "sqlite" else servers.fresh(name)
+    gello = Gello(url, jobs=[work])
+    queues = {f"queue-{n}" for n in range(1500)}
+    gello.queue.bulk([work.job(n).on(queue) for queue in queues for n in range(4)])
+    assert isinstance(gello.broker, DatabaseBroker)
+    before = time.monotonic()
+    assert queues <= gello.broker.ready_queues()
+    assert time.monotonic() - before < 2
+    gello.close()

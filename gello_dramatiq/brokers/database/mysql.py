@@ -36,6 +36,8 @@ class MySQL(Statements):
             "promote": f"""
                 UPDATE {jobs} SET state = 0 WHERE state = 1 AND available_at <= {clock}
                 ORDER BY available_at LIMIT {PROMOTE}""",
+            # Not by recursion, which ends at 1,000 names without a word, and reads all that is left for each.
+            "ready_queues": f"SELECT queue FROM {jobs} WHERE state = 0 GROUP BY state, queue",
             "clear_0": f"DELETE FROM {jobs} {FIRST}",
             "clear_1": f"DELETE FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ?",
         }
