@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 SHARE = 0.1
 """Seconds of work that are claimed ahead, at the rate at which jobs were completed lately."""
-CLAIM = 2048
-"""Jobs claimed at once at most."""
-CLAIMS = 2
-"""How many such claims are held at most."""
+CLAIMS = 4
+"""How many of a broker's largest claims are held at most."""
 WINDOW = 0.2
 """Seconds over which the rate is measured, unless it is clear before."""
 LAPS = 4
@@ -24,11 +22,13 @@ class Appetite:
     Parameters:
       threads: How many worker threads there are.
       clock: The time in seconds.
+      claim: How many jobs the broker claims at once at most.
     """
 
-    def __init__(self, threads: int, clock: Callable[[], float]) -> None:
+    def __init__(self, threads: int, clock: Callable[[], float], claim: int) -> None:
         self._threads = threads
         self._clock = clock
+        self._most = claim * CLAIMS
         self.forget()
 
     def forget(self) -> None:
@@ -46,7 +46,7 @@ class Appetite:
 
     def wanted(self, held: int) -> int:
         """How many more jobs to claim, with so many held already."""
-        return max(self._threads, min(int(self._per_second() * SHARE), CLAIM * CLAIMS)) - held
+        return max(self._threads, min(int(self._per_second() * SHARE), self._most)) - held
 
     def _per_second(self) -> float:
         """The rate lately; it falls when nothing is completed."""

@@ -67,6 +67,9 @@ class GelloBroker(Broker):
     settles_as_it_claims = True
     """Whether `exchange` is one step, which an error undoes as a whole."""
 
+    claim_size = 256
+    """How many jobs are claimed at once at most: others may wait for as long as a claim takes."""
+
     def __init__(self, middleware: list[Middleware] | None = None) -> None:
         self._hooks = SignalHooks(self)
         self._booted = False

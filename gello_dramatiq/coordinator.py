@@ -18,7 +18,7 @@ from typing import Any
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.worker import Worker
 
-from .appetite import CLAIM, Appetite
+from .appetite import Appetite
 from .broker import GelloBroker
 from .claim import Claim
 from .completer import Completer, Mark
@@ -68,7 +68,7 @@ class Coordinator:
         self._attached = False
         self._given_up = False
         self.ended = threading.Event()
-        self._appetite = Appetite(worker.worker_threads, time.monotonic)
+        self._appetite = Appetite(worker.worker_threads, time.monotonic, broker.claim_size)
         self._unstarted = Unstarted(worker, self._lanes)
         self._trouble = 0
         self._thread = threading.Thread(target=self._run, name="gello-coordinator", daemon=True)
@@ -214,7 +214,7 @@ class Coordinator:
         while True:
             # First, as what waits for its row counts against what is wanted.
             self.settler.sift()
-            want = min(self._want(), CLAIM)
+            want = min(self._want(), self.broker.claim_size)
             queues = [name for name in self.serves() if self._served.let(name)] if want > 0 else []
             self.drained.look()
             claimed, sure = self.settler.exchange(self.owner, queues, want, self._hand_out)
@@ -222,7 +222,7 @@ class Coordinator:
                 if not sure:
                     continue
                 self.drained.found_nothing()
-            if claimed < want or self._want() < CLAIM:
+            if claimed < want or self._want() < self.broker.claim_size:
                 return
 
     def _want(self) -> int:

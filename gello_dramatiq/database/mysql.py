@@ -99,7 +99,8 @@ class MySQL(Server):
 
 
 def _end_transaction(connection: Any) -> None:
-    if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+    # A closed one raises, so that the pool lets go of it.
+    if not connection.open or connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
         connection.rollback()
 
 

@@ -39,15 +39,22 @@ def test_a_queue_is_cleared_in_chunks_beside_claims_that_hardly_wait_and_each_jo
     waits: list[float] = []
     sizes: set[int] = set()
     assert isinstance(app.broker, GelloBroker)
+
+    def watch() -> None:
+        while clear.is_alive():
+            sizes.add(app.queue.size(state="delayed"))
+
+    watching = threading.Thread(target=watch)
     clear.start()
+    watching.start()
     while clear.is_alive() or app.queue.size():
         asked = time.monotonic()
         claims = app.broker.claim("one", ["default"], 10)
         waits.append(time.monotonic() - asked)
         assert app.broker.settle(claims) == 0
         done += claims
-        sizes.add(app.queue.size(state="delayed"))
     clear.join()
+    watching.join()
     assert len({claim.key for claim in done}) == len(done) > 0
     assert len(done) + cleared[0] == READY + DELAYED
     assert [app.queue.size(state=state) for state in ("ready", "delayed", "reserved")] == [0, 0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -380,7 +381,8 @@ def test_a_row_that_cannot_be_dropped_stays_though_its_job_is_queued(tmp_path: P
 def test_in_one_database_a_retry_queues_the_job_and_drops_its_row_or_does_neither(bench: Bench, half: str) -> None:
     app = bench.app()
     app.failed.store.add(failed("a"))
-    with forbidden(app.database, half), pytest.raises(IntegrityError, match="forbidden"):
+    refused = (IntegrityError, sqlite3.IntegrityError)  # a single push speaks to the driver itself
+    with forbidden(app.database, half), pytest.raises(refused, match="forbidden"):
         app.failed.retry("a")
     assert (app.queue.size("emails"), app.failed.count()) == (0, 1)
     app.failed.retry("a")

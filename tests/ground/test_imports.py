@@ -66,7 +66,7 @@ WATCHED = textwrap.dedent("""
 @cache
 def imported(*modules: str) -> Any:
     run = subprocess.run(
-        [sys.executable, "-c", WATCHED, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-B", "-c", WATCHED, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

@@ -64,6 +64,7 @@ class DatabaseBroker(GelloBroker):
         self.writes_failures = writes_failures
         self._sql = _statements(database)
         self.settles_as_it_claims = self._sql.claims_as_it_settles
+        self.claim_size = self._sql.claim_size
         self._leases: Leases | None = None
         self._watcher: Watcher | None = None
         self._promoted_at = 0.0

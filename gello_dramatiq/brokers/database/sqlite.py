@@ -21,6 +21,7 @@ class SQLite(Statements):
     clock: ClassVar[str] = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
     mark: ClassVar[str] = "?"
     claims_as_it_settles: ClassVar[bool] = True
+    claim_size: ClassVar[int] = 256  # the whole file is locked meanwhile
 
     def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
         shared = super().texts(jobs, failed, clock)

@@ -40,6 +40,8 @@ class Statements:
     """What stands for a parameter."""
     claims_as_it_settles: ClassVar[bool] = False
     """Whether settling and claiming are one transaction: worth it where a commit is what costs."""
+    claim_size: ClassVar[int] = 1024
+    """How many jobs are claimed at once at most: a server's round trips are few, and its rows are locked one by one."""
     claims_at_once: ClassVar[bool] = False
     """Whether a claim is one statement."""
     inserts_at_once: ClassVar[bool] = False
