@@ -22,15 +22,16 @@ from .scenario import Result, Round, Run, result
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(command: str, about: str, names: Sequence[str]) -> None:
+def main(command: str, about: str, names: Sequence[str], rounds: int = 3) -> None:
     """Run a command.
 
     Parameters:
       command: Its name, for its help.
       about: What it measures.
       names: Its scenarios, in their order.
+      rounds: How often they are measured if nothing is said.
     """
-    options = _options(command, about, names)
+    options = _options(command, about, names, rounds)
     with tempfile.TemporaryDirectory(prefix="gello-bench-") as scratch:
         run = Run(options.jobs or (4000 if options.quick else 20_000), options.quick, Path(scratch), options.pin)
         results: dict[str, list[Result]] = {}
@@ -60,6 +61,8 @@ def _rounds(name: str, run: Run, rounds: int, progress: Console) -> list[Round]:
             else:
                 figures[case] = answer["figures"]
         measured.append(figures)
+    if hasattr(scenario, "end"):
+        scenario.end(run)
     return measured
 
 
@@ -88,9 +91,9 @@ def _module(name: str) -> str:
     return f"benchmarks.scenarios.{name}"
 
 
-def _options(command: str, about: str, names: Sequence[str]) -> argparse.Namespace:
+def _options(command: str, about: str, names: Sequence[str], rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=command, description=about)
-    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (3)")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"how often everything is measured ({rounds})")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--jobs", type=int, help="how many jobs a backlog has (20,000)")
     parser.add_argument("--quick", action="store_true", help="smaller backlogs: a rough answer in less time")

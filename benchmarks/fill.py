@@ -33,6 +33,10 @@ REPLACED = {
     "sqlite": "CAST(replace(replace(CAST(message AS TEXT), job_id, {id}), queue, {queue}) AS BLOB)",
 }
 SEED = "seed-of-a-backlog"
+FOUND = f"queue = '{SEED}' AND state = 0"
+"""By the index of what is ready: a scan of the table would turn every cache over."""
+CHUNK = 100_000
+"""Rows to a statement: a connection waits ten seconds for its answer at most."""
 
 
 def dialect(broker: Any) -> str:
@@ -51,18 +55,23 @@ def fill(broker: Any, rows: int, *, queue: str = "default", queues: int = 1, del
       queues: Over how many queues they are spread; "default0" is the first of several.
       delay: Milliseconds that they wait.
     """
+    for start in range(0, rows, CHUNK):
+        _fill(broker, min(rows - start, CHUNK), queue, queues, delay)
+
+
+def _fill(broker: Any, rows: int, queue: str, queues: int, delay: int) -> None:
     payload = {"user_id": 7, "email": "ann@example.com", "name": "Ann"}
     message: Message[Any] = Message(queue_name=SEED, actor_name="nothing", args=(), kwargs=payload, options={})
     kind = dialect(broker)
     # In one transaction: a worker that runs meanwhile must not find the seed.
     with broker.database.write() as connection:
-        broker._sql.insert(connection, [broker._row(message, delay or None)])
-        _say(connection, _copy(kind, queue, queues).format(numbers=NUMBERS[kind].format(rows=rows)))
-        _say(connection, f"DELETE FROM queue_jobs WHERE queue = '{SEED}'")
+        broker._sql.insert(connection, [broker._row(message, None)])
+        _say(connection, _copy(kind, queue, queues, delay).format(numbers=NUMBERS[kind].format(rows=rows)))
+        _say(connection, f"DELETE FROM queue_jobs WHERE {FOUND}")
 
 
-def _copy(kind: str, queue: str, queues: int) -> str:
-    """The statement that copies the seed. A new id ends with the row number that the database counts up to."""
+def _copy(kind: str, queue: str, queues: int, delay: int) -> str:
+    """The statement that copies the seed. A new id ends with the number of the copy."""
     start = "substr(job_id, 1, 24)"
     spread = f"concat('{queue}', n % {queues})" if queues > 1 else f"'{queue}'"
     if kind == "sqlite":
@@ -73,8 +82,9 @@ def _copy(kind: str, queue: str, queues: int) -> str:
     return f"""
         INSERT INTO queue_jobs (job_id, queue, name, precedence, state, available_at, lease, marked, suspect, deaths,
                                 message, created_at)
-        SELECT {new_id}, {spread}, name, precedence, state, available_at, 0, 0, 0, 0, {message}, created_at
-        FROM queue_jobs CROSS JOIN {{numbers}} WHERE queue = '{SEED}' ORDER BY n"""
+        SELECT {new_id}, {spread}, name, precedence, {int(delay > 0)}, available_at + {delay}, 0, 0, 0, 0,
+               {message}, created_at
+        FROM queue_jobs CROSS JOIN {{numbers}} WHERE {FOUND} ORDER BY n"""
 
 
 def fill_failed(broker: Any, rows: int) -> None:

@@ -2,7 +2,8 @@
 
 A scenario is a module with `CASES`, the names of what is measured; `measure(case, run)`, which measures one of them in
 a process of its own and returns its figures; and `ROWS`, each of which makes one number out of a round's figures.
-One that takes minutes may have `ROUNDS`: how often it is measured at most.
+One that takes minutes may have `ROUNDS`: how often it is measured at most; one that keeps something from round to round
+has `end(run)`, which takes it away.
 """
 
 from __future__ import annotations

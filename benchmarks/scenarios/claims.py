@@ -11,7 +11,10 @@ import time
 from statistics import median
 from typing import Any
 
+from sqlalchemy.engine import make_url
+
 from benchmarks.scenario import Figures, Row, Run, Wanted, cpu_over, rate_over
+from benchmarks.scratch import SERVERS, asked
 
 KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 CASES = tuple(f"{kind}_{size}" for kind in KINDS for size in ("thousand", "million"))
@@ -43,6 +46,12 @@ def measure(case: str, run: Run) -> Figures:
             cpu.append(used)
         fill(broker, SIZE)
     return {"seconds": median(seconds), "cpu": median(cpu), "rows": rows}
+
+
+def end(run: Run) -> None:
+    for kind in SERVERS:
+        for kept in run.scratch.glob(f"claims-{kind}_*"):
+            asked(kind, f"DROP DATABASE {make_url(kept.read_text()).database}")
 
 
 def _filled(case: str, rows: int, run: Run) -> Any:

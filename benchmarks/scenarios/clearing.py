@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.helper import Helper
 from benchmarks.scenario import Figures, Row, Run, figure, rate_over
 
+ROUNDS = 1
 KINDS = {"postgresql": "PostgreSQL", "mariadb": "MariaDB", "sqlite": "SQLite"}
 CASES = tuple(f"{kind}_{what}" for kind in KINDS for what in ("alone", "clear", "prune"))
 ROWS = tuple(

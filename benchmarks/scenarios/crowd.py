@@ -8,6 +8,7 @@ from __future__ import annotations
 from benchmarks.scenario import Figures, Row, Run, Wanted, compared, figure
 from benchmarks.scenarios.processes import drained
 
+ROUNDS = 1
 COUNTS = {"two": 2, "sixteen": 16}
 CASES = tuple(f"{kind}_{count}" for kind in ("postgresql", "mariadb") for count in COUNTS)
 ROWS = tuple(

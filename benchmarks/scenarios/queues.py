@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import began
 from benchmarks.scenario import THREADS, Figures, Run, compared
 
+ROUNDS = 1
 CASES = tuple(f"{kind}_{spread}" for kind in ("postgresql", "mariadb", "sqlite") for spread in ("one", "many"))
 ROWS = tuple(
     compared(f"20,000 jobs in 2,000 queues / in one, {name}, no-op", f"{kind}_many", f"{kind}_one")
