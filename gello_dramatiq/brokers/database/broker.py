@@ -250,10 +250,11 @@ class DatabaseBroker(GelloBroker):
         if promote:
             run(lambda connection: self._sql.ask(connection, "promote"))
         rows: list[Any] = []
+        number = owner_number(owner)
         for name in queues:
             if len(rows) >= limit:
                 break
-            rows += run(partial(self._sql.claim, owner=owner_number(owner), queue=name, limit=limit - len(rows)))
+            rows += run(partial(self._sql.claim, owner=number, queue=name, limit=limit - len(rows)))
         return rows
 
     def _reconcile(self, owner: str) -> None:
