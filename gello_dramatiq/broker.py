@@ -31,6 +31,8 @@ State = Literal["ready", "delayed", "reserved"]
 Hook = Callable[..., None]
 Delayed = tuple[Message[Any], int | None]
 """A message and its delay in milliseconds."""
+Encoded = tuple[Message[Any], int | None, bytes]
+"""A message, its delay in milliseconds, and how it lies in the broker."""
 
 STOCK = (AgeLimit, ShutdownNotifications, Callbacks, Pipelines, TimeLimit)
 """Dramatiq's own middleware, which only stock actors need. TimeLimit stands last: armed last, disarmed first."""
@@ -84,7 +86,7 @@ class GelloBroker(Broker):
         self.coordinator = None
 
     @abstractmethod
-    def put(self, messages: Sequence[Delayed]) -> None:
+    def put(self, messages: Sequence[Encoded]) -> None:
         """Store messages, all or none."""
 
     @abstractmethod
@@ -142,7 +144,7 @@ class GelloBroker(Broker):
         self.enqueue_many([(message, delay)])
         return message
 
-    def put_within(self, transaction: Any, messages: Sequence[Delayed]) -> None:
+    def put_within(self, transaction: Any, messages: Sequence[Encoded]) -> None:
         """Put messages by a transaction of the caller's: they are there when it commits, and never if it doesn't.
 
         Raises:
@@ -153,15 +155,27 @@ class GelloBroker(Broker):
             "push after its commit."
         )
 
-    def enqueue_many(self, messages: Iterable[Delayed], within: Any = None) -> None:
-        """Put messages together, all or none, at once or within a transaction of the caller's."""
+    def enqueue_many(self, messages: Iterable[Delayed], limit: int | None = None, within: Any = None) -> None:
+        """Put messages together, all or none.
+
+        Parameters:
+          messages: What is put.
+          limit: How many bytes each may have, encoded.
+          within: A transaction of the caller's; else they are there at once.
+
+        Raises:
+          InvalidPayload: JSON can't say one of them.
+          PayloadTooLarge: One is larger than the limit.
+        """
         batch = [(self._landing(message), self._wait(message, delay)) for message, delay in messages]
         for message, delay in batch:
             self.emit_before("enqueue", message, delay)
+        # Only now: a hook may have added to the options.
+        encoded = [(message, delay, envelope.encode(message, limit)) for message, delay in batch]
         if within is None:
-            self.put(batch)
+            self.put(encoded)
         else:
-            self.put_within(within, batch)
+            self.put_within(within, encoded)
         if self.coordinator is not None:
             self.coordinator.completer.wake()
         for message, delay in batch:

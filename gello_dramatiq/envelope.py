@@ -18,6 +18,7 @@ from typing import Any
 from dramatiq import Actor, Message
 
 from .definition import PendingJob
+from .errors import InvalidPayload, PayloadTooLarge
 from .job import Job, new_job_id
 from .options import Options
 from .outcome import Progress
@@ -42,6 +43,28 @@ def build(pending: PendingJob, queue: str) -> Message[Any]:
         options={OPTION: said} if said else {},
         message_id=new_job_id(),
     )
+
+
+def encode(message: Message[Any], limit: int | None) -> bytes:
+    """A message as it lies in a broker.
+
+    Parameters:
+      limit: How many bytes it may have; None is without end.
+
+    Raises:
+      InvalidPayload: JSON can't say it.
+      PayloadTooLarge: It is larger than the limit.
+    """
+    try:
+        raw = message.encode()
+    except ValueError as error:  # an int of more than 4,300 digits, which Python doesn't write
+        raise InvalidPayload(f"{message.actor_name}: its payload can't be written as JSON: {error}") from error
+    if limit is not None and len(raw) > limit:
+        raise PayloadTooLarge(
+            f"{message.actor_name}: the message is {len(raw):,} bytes, the limit is {limit:,}; store the data "
+            "elsewhere and push a reference to it, or raise max_payload (QUEUE_MAX_PAYLOAD)."
+        )
+    return raw
 
 
 def overrides(options: Mapping[str, Any]) -> Options:

@@ -61,10 +61,7 @@ class QueueableFunction(Generic[P, R]):
         Raises:
           InvalidPayload: The arguments aren't what the job takes.
         """
-        try:
-            values = self._signature.bind(*args, **kwargs).arguments
-        except TypeError:
-            values = self._named(args, kwargs)
+        values = self._named(args, kwargs) if args else kwargs
         return PendingJob(self.definition, self.definition.schema.dump(values))
 
     def push(self, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -110,8 +107,11 @@ class QueueableFunction(Generic[P, R]):
         return called_by_name(hook, self._defaults)
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """What can be given a name although the call doesn't fit, so that the schema can say what is wrong."""
-        return dict(self.definition.schema.bind(args, kwargs))
+        try:
+            return self._signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            # What can be given a name although the call doesn't fit, so that the schema can say what is wrong.
+            return dict(self.definition.schema.bind(args, kwargs))
 
 
 if TYPE_CHECKING:

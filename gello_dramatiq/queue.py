@@ -15,7 +15,7 @@ from .broker import Delayed, GelloBroker, State
 from .definition import Definition, PendingJob, definition_of
 from .durations import Delay
 from .durations import delay as read_delay
-from .errors import InvalidPayload, InvalidSetting, PayloadTooLarge, Unsupported
+from .errors import InvalidPayload, InvalidSetting, Unsupported
 from .job import Job
 from .job_class import Queueable
 from .job_function import QueueableFunction
@@ -151,17 +151,7 @@ class Queue:
     def _message(self, pending: PendingJob) -> Message[Any]:
         self._admit(pending.definition)
         queue = pending.overrides.queue or pending.definition.options.queue or self.default_queue
-        message = envelope.build(pending, queue)
-        try:
-            size = len(message.encode())
-        except ValueError as error:  # an int of more than 4,300 digits, which Python doesn't write
-            raise InvalidPayload(f"{message.actor_name}: its payload can't be written as JSON: {error}") from error
-        if size > self.max_payload:
-            raise PayloadTooLarge(
-                f"{message.actor_name}: the message is {size:,} bytes, the limit is {self.max_payload:,}; store "
-                "the data elsewhere and push a reference to it, or raise max_payload (QUEUE_MAX_PAYLOAD)."
-            )
-        return message
+        return envelope.build(pending, queue)
 
     def _enqueue(self, messages: list[Delayed]) -> None:
         if not messages:
@@ -169,10 +159,12 @@ class Queue:
         for queue in {message.queue_name for message, _ in messages}:
             self.broker.declare_queue(queue)
         if self._transaction is not None:
-            self._ours("within").enqueue_many(messages, self._transaction)
+            self._ours("within").enqueue_many(messages, self.max_payload, self._transaction)
         elif isinstance(self.broker, GelloBroker):
-            self.broker.enqueue_many(messages)
+            self.broker.enqueue_many(messages, self.max_payload)
         else:
+            for message, _ in messages:
+                envelope.encode(message, self.max_payload)
             for message, delay in messages:
                 self.broker.enqueue(message, delay=delay)
 

@@ -15,7 +15,7 @@ from typing import Any
 from dramatiq import Message, Middleware
 from dramatiq.errors import QueueJoinTimeout
 
-from ..broker import Delayed, GelloBroker, State
+from ..broker import Encoded, GelloBroker, State
 from ..claim import Claim
 from ..deadline import calm
 from ..outcome import DONE, Kind
@@ -58,10 +58,10 @@ class MemoryBroker(GelloBroker):
         self._delayed: list[tuple[float, int, _Entry]] = []
         self._sizes: dict[str, dict[State, int]] = defaultdict(lambda: {"ready": 0, "delayed": 0, "reserved": 0})
 
-    def put(self, messages: Sequence[Delayed]) -> None:
+    def put(self, messages: Sequence[Encoded]) -> None:
         entries = [
-            (_Entry(message.queue_name, self.priority_of(message), message.encode()), (delay or 0) / 1000)
-            for message, delay in messages
+            (_Entry(message.queue_name, self.priority_of(message), raw), (delay or 0) / 1000)
+            for message, delay, raw in messages
         ]
         with calm(), self._changed:
             for entry, delay in entries:

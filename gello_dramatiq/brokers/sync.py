@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from dramatiq import Middleware
 from dramatiq.worker import ConsumerThread, WorkerThread
 
-from ..broker import Delayed, GelloBroker, State
+from ..broker import Encoded, GelloBroker, State
 from ..claim import Claim
 from ..completer import undecided
 from ..deadline import calm
@@ -46,12 +46,12 @@ class SyncBroker(GelloBroker):
         self.after_success: Callable[[Claim], None] | None = None
         self._round: ContextVar[_Round | None] = ContextVar("gello_sync_round", default=None)
 
-    def put(self, messages: Sequence[Delayed]) -> None:
+    def put(self, messages: Sequence[Encoded]) -> None:
         if not self._booted:
             self.emit_after("process_boot")
         jobs = [
-            (Claim(message.message_id, 1, message.encode(), queue=message.queue_name), (delay or 0) / 1000)
-            for message, delay in messages
+            (Claim(message.message_id, 1, raw, queue=message.queue_name), (delay or 0) / 1000)
+            for message, delay, raw in messages
         ]
         running = self._round.get()
         if running is not None and running.take(jobs):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from unittest import mock
 
 from .. import actor, unknown
-from ..broker import Delayed
+from ..broker import Encoded
 from ..brokers.memory import MemoryBroker
 
 
@@ -47,8 +47,10 @@ def travelling(broker: MemoryBroker) -> Iterator[Clock]:
     clock = Clock(broker._clock())
     put = broker.put
 
-    def stamped(messages: Sequence[Delayed]) -> None:
-        put([(replace(message, message_timestamp=clock.millis()), delay) for message, delay in messages])
+    def stamped(messages: Sequence[Encoded]) -> None:
+        now = clock.millis()
+        moved = [(replace(message, message_timestamp=now), delay) for message, delay, _ in messages]
+        put([(message, delay, message.encode()) for message, delay in moved])
 
     with (
         mock.patch.object(broker, "_clock", clock),

@@ -12,7 +12,7 @@ from unittest import mock
 from .. import current
 from ..actor import JobActor
 from ..app import Gello
-from ..broker import Delayed, GelloBroker
+from ..broker import Encoded, GelloBroker
 from ..brokers.memory import MemoryBroker
 from ..brokers.sync import SyncBroker
 from ..definition import Definition, definition_of
@@ -66,13 +66,13 @@ class Recorder(MemoryBroker):
         super().__init__()
         self._pushes = pushes
 
-    def put(self, messages: Sequence[Delayed]) -> None:
+    def put(self, messages: Sequence[Encoded]) -> None:
         super().put(messages)
         self._pushes._pushed += [
             Pushed(
                 cast(JobActor, self.actors[message.actor_name]).definition, message, timedelta(milliseconds=delay or 0)
             )
-            for message, delay in messages
+            for message, delay, _ in messages
         ]
 
 

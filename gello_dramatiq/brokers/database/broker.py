@@ -12,7 +12,7 @@ from dramatiq import Message, Middleware
 from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout
 from sqlalchemy import Connection, select
 
-from ...broker import Delayed, GelloBroker, State
+from ...broker import Encoded, GelloBroker, State
 from ...claim import Claim
 from ...database.engine import Database
 from ...database.tables import DELAYED, READY, RESERVED
@@ -82,13 +82,13 @@ class DatabaseBroker(GelloBroker):
         self._leases = None
         self._stop_watching()
 
-    def put(self, messages: Sequence[Delayed]) -> None:
-        rows = [self._row(message, delay) for message, delay in messages]
+    def put(self, messages: Sequence[Encoded]) -> None:
+        rows = [self._row(*each) for each in messages]
         at_once = len(rows) == 1 or self._sql.inserts_at_once
         self.database.transact(lambda connection: self._sql.insert(connection, rows), at_once=at_once)
-        self._sql.announce(self.database, {message.queue_name for message, delay in messages if not delay})
+        self._sql.announce(self.database, {message.queue_name for message, delay, _ in messages if not delay})
 
-    def put_within(self, transaction: Any, messages: Sequence[Delayed]) -> None:
+    def put_within(self, transaction: Any, messages: Sequence[Encoded]) -> None:
         connection: Connection = transaction if isinstance(transaction, Connection) else transaction.connection()
         if not self.database.is_of(connection):
             raise InvalidSetting(
@@ -96,7 +96,7 @@ class DatabaseBroker(GelloBroker):
                 f"{self.database.shown}: they can't commit together; push without the transaction, or name its "
                 "database to Gello."
             )
-        rows = [self._row(message, delay) for message, delay in messages]
+        rows = [self._row(*each) for each in messages]
         with self.database.explained():
             self._sql.insert_within(connection, self.database.tables.jobs, rows)
 
@@ -159,7 +159,7 @@ class DatabaseBroker(GelloBroker):
             self.database,
             self.lease,
             reap=partial(free, self._sql),
-            owners=lambda connection: list(self._sql.ask(connection, "owners").scalars()),
+            owners=lambda connection: [owner for (owner,) in self._sql.ask(connection, "owners")],
             now=self._sql.now,
             renamed=lambda name: setattr(coordinator, "owner", name),
         )
@@ -174,7 +174,7 @@ class DatabaseBroker(GelloBroker):
 
     def size(self, queue: str, state: State = "ready") -> int:
         with self.database.read() as connection:
-            return int(self._sql.ask(connection, f"size_{_STATES[state]}", queue).scalar_one())
+            return int(self._sql.ask(connection, f"size_{_STATES[state]}", queue)[0][0])
 
     def clear(self, queue: str) -> int:
         dropped = 0
@@ -189,12 +189,12 @@ class DatabaseBroker(GelloBroker):
 
     def queue_names(self) -> set[str]:
         with self.database.read() as connection:
-            others = self._sql.ask(connection, "other_queues").scalars().all()
-        return self.ready_queues().union(others)
+            others = self._sql.ask(connection, "other_queues")
+        return self.ready_queues().union(name for (name,) in others)
 
     def ready_queues(self) -> set[str]:
         with self.database.read() as connection:
-            return {*self.queues, *self._sql.ask(connection, "ready_queues").scalars()}
+            return {*self.queues, *(name for (name,) in self._sql.ask(connection, "ready_queues"))}
 
     def requeue(self, job: FailedJob, message: Message[Any]) -> bool:
         """Put a failed job back and drop its row, in one transaction; False if another process did so first."""
@@ -202,7 +202,7 @@ class DatabaseBroker(GelloBroker):
         def put_back(connection: Connection) -> bool:
             if not self._sql.run(connection, "drop_failed", [(job.id, job.generation)]):
                 return False
-            self._sql.insert(connection, [self._row(message, None)])
+            self._sql.insert(connection, [self._row(message, None, message.encode())])
             return True
 
         self.emit_before("enqueue", message, None)
@@ -238,9 +238,9 @@ class DatabaseBroker(GelloBroker):
                 )
             time.sleep(0.02)
 
-    def _row(self, message: Message[Any], delay: int | None) -> Row:
+    def _row(self, message: Message[Any], delay: int | None, raw: bytes) -> Row:
         names = (message.message_id, message.queue_name, message.actor_name)
-        return (*names, -self.priority_of(message), delay or 0, message.encode())
+        return (*names, -self.priority_of(message), delay or 0, raw)
 
     def _take(self, run: Run, owner: str, queues: Sequence[str], limit: int, promote: bool) -> list[Any]:
         """Promote what is due, and claim from each queue in turn.
@@ -248,7 +248,7 @@ class DatabaseBroker(GelloBroker):
         Each is run by itself: where it is tried again after a deadlock, nothing else may be done twice or forgotten.
         """
         if promote:
-            run(lambda connection: self._sql.ask(connection, "promote"))
+            run(lambda connection: self._sql.run(connection, "promote", [()]))
         rows: list[Any] = []
         number = owner_number(owner)
         for name in queues:
@@ -265,14 +265,14 @@ class DatabaseBroker(GelloBroker):
 
     def _holds_any(self, queue: str) -> bool:
         with self.database.read() as connection:
-            return self._sql.ask(connection, "any", queue, queue, queue).first() is not None
+            return bool(self._sql.ask(connection, "any", queue, queue, queue))
 
     def _worth_a_claim(self, queues: Sequence[str], limit: int) -> bool:
         """Whether there is something to claim: asked without a lock, where a claim that finds nothing costs more."""
         if limit <= 0 or self._sql.claims_at_once:
             return limit > 0 and bool(queues)
         with self.database.read() as connection:
-            return any(self._sql.ask(connection, "any_ready", name).first() for name in queues)
+            return any(self._sql.ask(connection, "any_ready", name) for name in queues)
 
     def _watch(self, look: Callable[[Watcher], T]) -> T:
         """Look at the database; a watcher that can't is replaced at the next look."""

@@ -47,16 +47,10 @@ class MySQL(Statements):
         self.run(connection, "insert_many", [self._timed(row, now) for row in rows])
 
     def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
-        driver: Any = connection.connection
-        with driver.cursor() as cursor:
-            cursor.execute(self.sql["first"], (queue, limit))
-            rows: list[Any] = list(cursor.fetchall())
-            if rows:
-                cursor.execute(self.sql["claim"], (owner, sorted(row[0] for row in rows)))
+        rows = self.ask(connection, "first", queue, limit)
+        if rows:
+            self.run(connection, "claim", [(owner, sorted(row[0] for row in rows))])
         return rows
-
-    def _delete(self, connection: Connection, lease: int, keys: list[int]) -> int:
-        return int(self.ask(connection, "done", lease, keys).rowcount)
 
     @staticmethod
     def _timed(row: Row, now: int) -> tuple[Any, ...]:

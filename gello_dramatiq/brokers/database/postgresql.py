@@ -62,6 +62,7 @@ class PostgreSQL(Statements):
                 UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ?
                 WHERE id = ANY(ARRAY(SELECT id FROM {jobs} {FIRST} FOR UPDATE SKIP LOCKED))
                 RETURNING id, lease, message, queue, job_id, deaths, suspect, precedence, available_at""",
+            "notify": "SELECT pg_notify(?, ?)",
             "done": f"DELETE FROM {jobs} WHERE lease = ? AND id = ANY(?::bigint[])",
             "keep_failed": f"""{shared["keep_failed"]}
                 ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in kept)}""",
@@ -76,12 +77,12 @@ class PostgreSQL(Statements):
         }
 
     def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:
-        self.ask(connection, "insert_many", *map(list, zip(*map(self._inserted, rows), strict=True)))
+        columns = map(list, zip(*map(self._inserted, rows), strict=True))
+        self.run(connection, "insert_many", [tuple(columns)])
 
     def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
-        # Its own cursor: binary, so that a message isn't written in hexadecimal, and without SQLAlchemy's rows.
-        driver: Any = connection.connection
-        with driver.cursor(binary=True) as cursor:
+        # Binary, so that a message isn't written in hexadecimal.
+        with self._cursor(connection, binary=True) as cursor:
             rows: list[Any] = cursor.execute(self.sql["claim"], (owner, queue, limit)).fetchall()
         rows.sort(key=lambda row: (row[7], row[8], row[0]))  # RETURNING has no order
         return [row[:7] for row in rows]
@@ -103,7 +104,7 @@ class PostgreSQL(Statements):
         # After the commit and by itself: a NOTIFY inside a transaction holds a lock of the whole cluster until its end.
         with suppress(DatabaseUnavailable), database.at_once() as connection:
             for queue in quiet:
-                connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (self.channel, queue))
+                self.ask(connection, "notify", self.channel, queue)
 
     def watch(self, database: Database, wake: Callable[[], None]) -> Polling:
         return (
@@ -111,9 +112,6 @@ class PostgreSQL(Statements):
             if database.notify
             else Polling(database, self.sql["due"])
         )
-
-    def _delete(self, connection: Connection, lease: int, keys: list[int]) -> int:
-        return int(self.ask(connection, "done", lease, keys).rowcount)
 
 
 class Listening(Polling):

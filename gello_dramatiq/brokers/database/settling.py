@@ -50,7 +50,7 @@ def settle(sql: Statements, connection: Connection, claims: Sequence[Claim], wri
 def free(sql: Statements, connection: Connection, owner: int) -> int:
     """Free what a dead worker held; returns how many jobs. What was known to run is charged one death, and waits."""
     freed = []
-    for key, lease, marked, deaths in sql.ask(connection, "owned", owner).all():
+    for key, lease, marked, deaths in sql.ask(connection, "owned", owner):
         wait = AFTER_DEATH.delay(deaths + 1, JobCrashed()) // timedelta(milliseconds=1) if marked else 0
         freed.append((DELAYED if wait else READY, wait, wait, deaths + bool(marked), key, lease))
     return sql.run(connection, "lost", freed)
@@ -58,7 +58,7 @@ def free(sql: Statements, connection: Connection, owner: int) -> int:
 
 def give_back_unknown(sql: Statements, connection: Connection, owner: int, known: set[Any]) -> None:
     """Give back the rows that a worker owns and doesn't know: the reply to their claim was lost."""
-    rows = sql.ask(connection, "owned", owner).all()
+    rows = sql.ask(connection, "owned", owner)
     sql.run(connection, "give_back", [(row[0], row[1]) for row in rows if row[0] not in known])
 
 

@@ -36,15 +36,14 @@ class SQLite(Statements):
 
     def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         # It holds the write lock from its begin: the update chooses what was read before. Not RETURNING, which has no
-        # order, and not SQLAlchemy's rows: each costs about a microsecond a job.
-        cursor = connection.connection.cursor()
-        rows: list[Any] = cursor.execute(self.sql["first"], (queue, limit)).fetchall()
+        # order, and costs about a microsecond a job.
+        rows = self.ask(connection, "first", queue, limit)
         if rows:
-            cursor.execute(self.sql["claim"], (owner, queue, limit))
+            self.run(connection, "claim", [(owner, queue, limit)])
         return rows
 
     def _delete(self, connection: Connection, lease: int, keys: list[int]) -> int:
-        return int(self.ask(connection, "done", lease, json.dumps(keys)).rowcount)
+        return self.run(connection, "done", [(lease, json.dumps(keys))])
 
     def watch(self, database: Database, wake: Callable[[], None]) -> DataVersion:
         return DataVersion(database, self.sql["due"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, literal_column
@@ -55,6 +56,7 @@ class Statements:
         """The statements by name, with "?" for each parameter."""
         first = f"SELECT id FROM {jobs} {FIRST}"
         return {
+            "now": f"SELECT {clock}",
             "insert": f"""
                 INSERT INTO {jobs} (job_id, queue, name, precedence, state, available_at, message, created_at)
                 VALUES (?, ?, ?, ?, ?, {clock} + ?, ?, {clock})""",
@@ -108,17 +110,14 @@ class Statements:
 
     def now(self, connection: Connection) -> int:
         """The time."""
-        return int(connection.exec_driver_sql(f"SELECT {self.clock}").scalar_one())
+        return int(self.ask(connection, "now")[0][0])
 
     def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Add jobs, in their order."""
-        if len(rows) != 1:
+        if len(rows) == 1:
+            self.run(connection, "insert", [self._inserted(rows[0])])
+        else:
             self.insert_many(connection, rows)
-            return
-        # By the driver itself: SQLAlchemy's execution takes as long as all the rest of a push.
-        cursor = connection.connection.cursor()
-        cursor.execute(self.sql["insert"], self._inserted(rows[0]))
-        cursor.close()
 
     def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Add more than one job, in their order."""
@@ -143,12 +142,21 @@ class Statements:
         return sum(self._delete(connection, lease, sorted(keys)) for lease, keys in by_lease.items())
 
     def run(self, connection: Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run a statement once for each row of parameters."""
-        return connection.exec_driver_sql(self.sql[name], list(rows)).rowcount if rows else 0
+        """Run a statement once for each row of parameters; returns how many rows it changed."""
+        if not rows:
+            return 0
+        with self._cursor(connection) as cursor:
+            if len(rows) == 1:
+                cursor.execute(self.sql[name], rows[0])
+            else:
+                cursor.executemany(self.sql[name], rows)
+            return int(cursor.rowcount)
 
-    def ask(self, connection: Connection, name: str, *parameters: Any) -> Any:
-        """Run a statement; returns its result."""
-        return connection.exec_driver_sql(self.sql[name], parameters)
+    def ask(self, connection: Connection, name: str, *parameters: Any) -> list[Any]:
+        """Run a question; returns its rows."""
+        with self._cursor(connection) as cursor:
+            cursor.execute(self.sql[name], parameters)
+            return list(cursor.fetchall())
 
     def announce(self, database: Database, queues: Iterable[str]) -> None:
         """Tell workers, if there is a way, that these queues have got jobs: a hint, which may be lost."""
@@ -163,7 +171,13 @@ class Statements:
         return Polling(database, self.sql["due"])
 
     def _delete(self, connection: Connection, lease: int, keys: list[int]) -> int:
-        raise NotImplementedError
+        return self.run(connection, "done", [(lease, keys)])
+
+    @staticmethod
+    def _cursor(connection: Connection, **options: Any) -> Any:
+        """The driver's own cursor: SQLAlchemy's execution takes as long as all the rest of a push."""
+        driver: Any = connection.connection
+        return closing(driver.cursor(**options))
 
     @staticmethod
     def _inserted(row: Row) -> tuple[Any, ...]:
