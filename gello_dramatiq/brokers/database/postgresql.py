@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table, func, select
 from ...database.engine import Database
 from ...database.tables import Tables
 from ...errors import DatabaseUnavailable
+from .bookmarks import Bookmarks, Position
 from .statements import FIRST, PROMOTE, Row, Statements
 from .watch import SELDOM, Polling
 
@@ -26,6 +27,9 @@ COALESCE = 0.02
 """Seconds in which a process announces a queue once: whoever was woken looks again before they are over twice."""
 CLOSING = 0.2
 """Seconds until a listener notices that it is closed."""
+BACKLOG = 64
+"""Jobs that one claim finds where the time of the next counts."""
+
 LISTENING = 1.0
 """Seconds between two looks at the most, while announcements arrive."""
 
@@ -46,10 +50,15 @@ class PostgreSQL(Statements):
         super().__init__(tables)
         self.channel = f"gello_{zlib.crc32(tables.jobs.fullname.encode()):08x}"
         self._announced: dict[str, float] = {}
+        self._bookmarks = Bookmarks()
 
     def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
         shared = super().texts(jobs, failed, clock)
         due = f"state = 1 AND available_at <= {clock} ORDER BY available_at LIMIT {PROMOTE}"
+        claim = f"""
+            UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ?
+            WHERE id = ANY(ARRAY(SELECT id FROM {jobs} {{first}} FOR UPDATE SKIP LOCKED))
+            RETURNING id, lease, message, queue, job_id, deaths, suspect, precedence, available_at"""
         kept = ("queue", "name", "message", "generation", "reason", "exception", "traceback", "attempts", "payload",
                 "failed_at")  # fmt: skip
         return shared | {
@@ -58,10 +67,14 @@ class PostgreSQL(Statements):
                 SELECT job_id, queue, name, precedence, state, {clock} + delay, message, {clock}
                 FROM unnest(?::text[], ?::text[], ?::text[], ?::smallint[], ?::smallint[], ?::bigint[], %b::bytea[])
                      AS pushed(job_id, queue, name, precedence, state, delay, message)""",
-            "claim": f"""
-                UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ?
-                WHERE id = ANY(ARRAY(SELECT id FROM {jobs} {FIRST} FOR UPDATE SKIP LOCKED))
-                RETURNING id, lease, message, queue, job_id, deaths, suspect, precedence, available_at""",
+            "claim": claim.format(first=FIRST),
+            "claim_after": claim.format(
+                first=FIRST.replace(" ORDER", " AND (precedence, available_at, id) > (?, ?, ?) ORDER")
+            ),
+            # Of the server's clock, which no thread here can stop.
+            "first_look": f"""
+                SELECT extract(epoch FROM clock_timestamp() - statement_timestamp())::float8
+                FROM (SELECT id FROM {jobs} {FIRST.replace("LIMIT ?", "LIMIT 1")}) AS found""",
             "notify": "SELECT pg_notify(?, ?)",
             "done": f"DELETE FROM {jobs} WHERE lease = ? AND id = ANY(?::bigint[])",
             "keep_failed": f"""{shared["keep_failed"]}
@@ -81,11 +94,23 @@ class PostgreSQL(Statements):
         self.run(connection, "insert_many", [tuple(columns)])
 
     def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
+        after = self._bookmarks.of(queue)
+        rows = self._claim(connection, "claim_after", owner, queue, *after, limit) if after else []
+        if rows:
+            self._bookmarks.move(queue, _place(rows[-1]))
+        else:
+            rows = self._claim(connection, "claim", owner, queue, limit)
+            if len(rows) >= BACKLOG and self._bookmarks.asks(queue):
+                for (seconds,) in self.ask(connection, "first_look", queue):
+                    self._bookmarks.measured(queue, _place(rows[-1]), seconds)
+        return [row[:7] for row in rows]
+
+    def _claim(self, connection: Connection, name: str, *parameters: Any) -> list[Any]:
         # Binary, so that a message isn't written in hexadecimal.
         with self._cursor(connection, binary=True) as cursor:
-            rows: list[Any] = cursor.execute(self.sql["claim"], (owner, queue, limit)).fetchall()
-        rows.sort(key=lambda row: (row[7], row[8], row[0]))  # RETURNING has no order
-        return [row[:7] for row in rows]
+            rows: list[Any] = cursor.execute(self.sql[name], parameters).fetchall()
+        rows.sort(key=_place)  # RETURNING has no order
+        return rows
 
     def insert_within(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         super().insert_within(connection, table, rows)
@@ -112,6 +137,10 @@ class PostgreSQL(Statements):
             if database.notify
             else Polling(database, self.sql["due"])
         )
+
+
+def _place(row: Any) -> Position:
+    return row[7], row[8], row[0]
 
 
 class Listening(Polling):
