@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from gello_dramatiq import Gello, current, queueable
 from gello_dramatiq.brokers.database import bookmarks
-from gello_dramatiq.brokers.database.bookmarks import SELDOM, SLOW, SPARED, Bookmarks
+from gello_dramatiq.brokers.database.bookmarks import FRONT, SELDOM, SLOW, SPARED, Bookmarks, Position
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.claim import Claim
 from tests import servers
@@ -46,7 +45,7 @@ def test_where_looks_are_quick_the_next_one_begins_at_the_front_too(clock: Clock
     known = Bookmarks(clock)
     assert known.asks("default")
     known.measured("default", (0, 5, 7), SLOW)
-    assert known.of("default") is None
+    assert known.of("default") == FRONT
     assert not known.asks("default")
     clock.now += SELDOM
     assert known.asks("default")
@@ -56,12 +55,12 @@ def test_where_a_look_is_slow_none_is_made_for_twenty_times_as_long(clock: Clock
     known = Bookmarks(clock)
     known.measured("default", (0, 5, 7), 0.01)
     assert known.of("default") == (0, 5, 7)
-    assert known.of("other") is None
+    assert known.of("other") == FRONT
     known.move("default", (0, 6, 9))
     clock.now += SPARED * 0.01 - 0.001
     assert known.of("default") == (0, 6, 9)
     clock.now += 0.002
-    assert known.of("default") is None
+    assert known.of("default") == FRONT
     assert known.asks("default")
 
 
@@ -74,8 +73,8 @@ def test_a_claim_from_a_bookmark_doesnt_pass_what_was_claimed_beside_a_held_tran
         last = place_of(broker, claims[-1])
         assert broker.settle(claims) == 0
         push(100)
-        front = pages(broker, "claim", 7, "default", 1)
-        marked = pages(broker, "claim_after", 7, "default", *last, 1)
+        front = pages(broker, FRONT)
+        marked = pages(broker, last)
     assert front > 5 * marked > 0
 
 
@@ -103,17 +102,19 @@ def numbers(broker: DatabaseBroker) -> list[int]:
     return [claim.kwargs["n"] for claim in broker.claim("me", ["default"], CLAIMED)]
 
 
-def place_of(broker: DatabaseBroker, claim: Claim) -> tuple[int, int, int]:
+def place_of(broker: DatabaseBroker, claim: Claim) -> Position:
     with broker.database.read() as connection:
         question = "SELECT precedence, available_at, id FROM queue_jobs WHERE id = %s"
-        return tuple(connection.exec_driver_sql(question, (claim.key,)).one())
+        precedence, due, number = connection.exec_driver_sql(question, (claim.key,)).one()
+        return precedence, due, number
 
 
-def pages(broker: DatabaseBroker, statement: str, *parameters: Any) -> int:
-    """How many pages a statement reads; what it does is undone."""
+def pages(broker: DatabaseBroker, after: Position) -> int:
+    """How many pages the claim of one job reads; it is undone."""
     with broker.database.read() as connection:
         connection.exec_driver_sql("BEGIN")
-        explain = "EXPLAIN (ANALYZE, BUFFERS) " + broker._sql.sql[statement]
-        plan = "\n".join(connection.exec_driver_sql(explain, parameters).scalars())
+        explain = "EXPLAIN (ANALYZE, BUFFERS) " + broker._sql.sql["claim"]
+        asked = (7, ["default"], *([each] for each in after), 1, 1)
+        plan = "\n".join(connection.exec_driver_sql(explain, asked).scalars())
         connection.exec_driver_sql("ROLLBACK")
     return int(re.findall(r"Buffers: shared hit=(\d+)", plan)[0])

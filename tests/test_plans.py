@@ -53,8 +53,13 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Plan]:
 
 
 def test_a_claim_reads_its_rows_in_the_order_of_the_index(plan: Plan) -> None:
-    mysql = plan.database == "mariadb"  # type: ignore[attr-defined]
-    found = plan("first", "default", 256) if mysql else plan("claim", 7, "default", 256)
+    name: str = plan.database  # type: ignore[attr-defined]
+    claims: dict[str, tuple[Any, ...]] = {
+        "sqlite": ("claim", 7, "default", 256),
+        "postgresql": ("claim", 7, ["default", "other"], [-32768, 0], [0, 1], [0, 2], 256, 256),
+        "mariadb": ("first", "default", 256),
+    }
+    found = plan(*claims[name])
     assert "queue_jobs_ready" in found
     assert not any(sort in found for sort in SORTS), "no sort: the index has the order"
     assert not any(scan in found for scan in ALL_ROWS)
@@ -91,4 +96,22 @@ def test_all_of_1500_queues_are_found_soon(name: str, tmp_path: Path) -> None:
     before = time.monotonic()
     assert queues <= gello.broker.ready_queues()
     assert time.monotonic() - before < 2
+    gello.close()
+
+
+def test_where_statistics_saw_few_ready_jobs_a_claim_sorts_no_backlog() -> None:
+    gello = Gello(servers.fresh("postgresql"), jobs=[work])
+    broker = gello.broker
+    assert isinstance(broker, DatabaseBroker)
+    gello.queue.bulk([work.job(n) for n in range(4000)], delay="1h")
+    gello.queue.bulk([work.job(n) for n in range(1000)])
+    with broker.database.read() as connection:
+        connection.exec_driver_sql(STATISTICS["postgresql"])
+    gello.queue.bulk([work.job(n) for n in range(8000)])
+    with broker.database.read() as connection:
+        asked = (7, ["default"], [-32768], [0], [0], 1024, 1024)
+        rows = connection.exec_driver_sql("EXPLAIN (ANALYZE) " + broker._sql.sql["claim"], asked).scalars()
+        found = "\n".join(rows)
+    assert "Index Scan using queue_jobs_ready" in found
+    assert not any(sort in found for sort in SORTS)
     gello.close()

@@ -49,5 +49,5 @@ def test_a_claim_without_its_table_says_what_is_missing(tmp_path: Path) -> None:
         pytest.raises(TablesMissing, match="gello db install"),
         gello.broker.database.write() as connection,
     ):
-        gello.broker._sql.claim(connection, "me", "default", 1)
+        gello.broker._sql.claim(connection, 7, ["default"], 1)
     gello.close()

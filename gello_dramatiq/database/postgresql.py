@@ -40,8 +40,12 @@ CODES = {
     "55P03": f"has held a lock that this waits for, for {BUSY:g} s: another program is changing the table or a row of "
     "it; try again, or look for its transaction in pg_stat_activity.",
 }
-# Who set another limit, for the role, the database or in the URL, meant it.
-LIMIT = f"SELECT set_config('lock_timeout', '{BUSY * 1000:.0f}', false) WHERE current_setting('lock_timeout') = '0'"
+SESSION = (
+    # Who set another limit, for the role, the database or in the URL, meant it.
+    f"SELECT set_config('lock_timeout', '{BUSY * 1000:.0f}', false) WHERE current_setting('lock_timeout') = '0'",
+    # Where statistics see few ready jobs, a claim would read and sort all of them; an index has their order.
+    "SELECT set_config('enable_sort', 'off', false), set_config('jit', 'off', false)",
+)
 
 
 class PostgreSQL(Server):
@@ -75,7 +79,7 @@ class PostgreSQL(Server):
             application_name="gello",
         )
         if self._keeps_sessions:
-            event.listen(engine, "connect", _limit_waits)
+            event.listen(engine, "connect", _prepare)
         return engine
 
     @contextmanager
@@ -110,7 +114,7 @@ class PostgreSQL(Server):
         return None
 
 
-def _limit_waits(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute(LIMIT)
-    cursor.close()
+def _prepare(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        for statement in SESSION:
+            cursor.execute(statement)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -564,16 +564,30 @@ def test_a_deadlock_over_one_queue_forgets_no_claim_of_another(bench: Bench, mon
 
     app = bench.app(work)
     broker: Any = app.broker
-    claim, deadlocks = broker._sql.claim, [1, 2, 3]
+    cursor, deadlocks = broker._sql._cursor, [1, 2, 3]
 
-    def claim_or_give_way(connection: Any, owner: int, queue: str, limit: int) -> list[Any]:
-        if queue == "second" and deadlocks:
-            deadlocks.pop()
-            raise Deadlock("two transactions waited for each other")
-        rows: list[Any] = claim(connection, owner, queue, limit)
-        return rows
+    class GivesWay:
+        """The driver's cursor, but a claim of the second queue loses a deadlock."""
 
-    monkeypatch.setattr(broker._sql, "claim", claim_or_give_way)
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def execute(self, statement: str, parameters: Any = ()) -> Any:
+            claims = "SKIP LOCKED" in statement or "owner = ?" in statement
+            if deadlocks and claims and "second" in str(parameters):
+                deadlocks.pop()
+                raise Deadlock("two transactions waited for each other")
+            return self._real.execute(statement, parameters)
+
+    @contextmanager
+    def giving_way(connection: Any, **options: Any) -> Iterator[Any]:
+        with cursor(connection, **options) as real:
+            yield GivesWay(real)
+
+    monkeypatch.setattr(broker._sql, "_cursor", giving_way)
     app.queue.bulk([work.job(n).on("first") for n in range(5)] + [work.job(n).on("second") for n in range(5, 10)])
     bench.work(app, lambda: len(ran) >= 10, queues=["first", "second"])
     assert sorted(ran) == list(range(10))

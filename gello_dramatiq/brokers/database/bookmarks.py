@@ -15,11 +15,13 @@ SPARED = 20
 
 Position = tuple[int, int, int]
 """A job's place in its queue: precedence, when it was due, row number."""
+FRONT: Position = (-32768, 0, 0)
+"""Before every job."""
 
 
 @dataclass
 class _Bookmark:
-    after: Position | None
+    after: Position
     until: float
 
 
@@ -39,10 +41,10 @@ class Bookmarks:
         self._clock = clock
         self._known: dict[str, _Bookmark] = {}
 
-    def of(self, queue: str) -> Position | None:
-        """After which job to look; None is from the front."""
+    def of(self, queue: str) -> Position:
+        """After which job to look."""
         known = self._known.get(queue)
-        return known.after if known is not None and self._clock() < known.until else None
+        return known.after if known is not None and self._clock() < known.until else FRONT
 
     def asks(self, queue: str) -> bool:
         """Whether it is time to ask how long a look from the front takes."""
@@ -53,8 +55,10 @@ class Bookmarks:
         """A look from the front took so long to find its first job, once `last` was claimed."""
         slow = seconds > SLOW
         pause = SPARED * seconds if slow else SELDOM
-        self._known[queue] = _Bookmark(last if slow else None, self._clock() + pause)
+        self._known[queue] = _Bookmark(last if slow else FRONT, self._clock() + pause)
 
     def move(self, queue: str, last: Position) -> None:
-        """Jobs up to this one were claimed."""
-        self._known[queue].after = last
+        """Jobs up to this one were claimed: a bookmark, if there is one, goes on to it."""
+        known = self._known[queue]
+        if known.after != FRONT:
+            known.after = last

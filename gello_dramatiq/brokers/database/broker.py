@@ -243,18 +243,12 @@ class DatabaseBroker(GelloBroker):
         return (*names, -self.priority_of(message), delay or 0, raw)
 
     def _take(self, run: Run, owner: str, queues: Sequence[str], limit: int, promote: bool) -> list[Any]:
-        """Promote what is due, and claim from each queue in turn.
-
-        Each is run by itself: where it is tried again after a deadlock, nothing else may be done twice or forgotten.
-        """
+        """Promote what is due, and claim: each is tried again by itself after a deadlock."""
         if promote:
             run(lambda connection: self._sql.run(connection, "promote", [()]))
-        rows: list[Any] = []
-        number = owner_number(owner)
-        for name in queues:
-            if len(rows) >= limit:
-                break
-            rows += run(partial(self._sql.claim, owner=number, queue=name, limit=limit - len(rows)))
+        if limit <= 0 or not queues:
+            return []
+        rows: list[Any] = run(partial(self._sql.claim, owner=owner_number(owner), queues=queues, limit=limit))
         return rows
 
     def _reconcile(self, owner: str) -> None:

@@ -46,8 +46,12 @@ class MySQL(Statements):
         now = self.now(connection)
         self.run(connection, "insert_many", [self._timed(row, now) for row in rows])
 
-    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
-        rows = self.ask(connection, "first", queue, limit)
+    def claim(self, connection: Connection, owner: int, queues: Sequence[str], limit: int) -> list[Any]:
+        rows: list[Any] = []
+        for queue in queues:
+            if len(rows) >= limit:
+                break
+            rows += self.ask(connection, "first", queue, limit - len(rows))
         if rows:
             self.run(connection, "claim", [(owner, sorted(row[0] for row in rows))])
         return rows

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, func, select
 from ...database.engine import Database
 from ...database.tables import Tables
 from ...errors import DatabaseUnavailable
-from .bookmarks import Bookmarks, Position
+from .bookmarks import FRONT, Bookmarks, Position
 from .statements import FIRST, PROMOTE, Row, Statements
 from .watch import SELDOM, Polling
 
@@ -55,10 +55,7 @@ class PostgreSQL(Statements):
     def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
         shared = super().texts(jobs, failed, clock)
         due = f"state = 1 AND available_at <= {clock} ORDER BY available_at LIMIT {PROMOTE}"
-        claim = f"""
-            UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ?
-            WHERE id = ANY(ARRAY(SELECT id FROM {jobs} {{first}} FOR UPDATE SKIP LOCKED))
-            RETURNING id, lease, message, queue, job_id, deaths, suspect, precedence, available_at"""
+        after = "WHERE queue = asked.queue AND (precedence, available_at, id) > (asked.precedence, asked.due, asked.id)"
         kept = ("queue", "name", "message", "generation", "reason", "exception", "traceback", "attempts", "payload",
                 "failed_at")  # fmt: skip
         return shared | {
@@ -67,10 +64,17 @@ class PostgreSQL(Statements):
                 SELECT job_id, queue, name, precedence, state, {clock} + delay, message, {clock}
                 FROM unnest(?::text[], ?::text[], ?::text[], ?::smallint[], ?::smallint[], ?::bigint[], %b::bytea[])
                      AS pushed(job_id, queue, name, precedence, state, delay, message)""",
-            "claim": claim.format(first=FIRST),
-            "claim_after": claim.format(
-                first=FIRST.replace(" ORDER", " AND (precedence, available_at, id) > (?, ?, ?) ORDER")
-            ),
+            # Queue by queue: the next one is looked at only if there are too few in those before it.
+            "claim": f"""
+                UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ?
+                WHERE id = ANY(ARRAY(
+                    SELECT found.id
+                    FROM unnest(?::text[], ?::smallint[], ?::bigint[], ?::bigint[])
+                         AS asked(queue, precedence, due, id),
+                         LATERAL (SELECT id FROM {jobs} {FIRST.replace("WHERE queue = ?", after)}
+                                  FOR UPDATE SKIP LOCKED) AS found
+                    LIMIT ?))
+                RETURNING id, lease, message, queue, job_id, deaths, suspect, precedence, available_at""",
             # Of the server's clock, which no thread here can stop.
             "first_look": f"""
                 SELECT extract(epoch FROM clock_timestamp() - statement_timestamp())::float8
@@ -93,24 +97,35 @@ class PostgreSQL(Statements):
         columns = map(list, zip(*map(self._inserted, rows), strict=True))
         self.run(connection, "insert_many", [tuple(columns)])
 
-    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
-        after = self._bookmarks.of(queue)
-        rows = self._claim(connection, "claim_after", owner, queue, *after, limit) if after else []
+    def claim(self, connection: Connection, owner: int, queues: Sequence[str], limit: int) -> list[Any]:
+        places = [self._bookmarks.of(queue) for queue in queues]
+        rows = self._claim(connection, owner, queues, places, limit)
+        if not rows and any(place != FRONT for place in places):
+            rows = self._claim(connection, owner, queues, [FRONT] * len(queues), limit)
         if rows:
-            self._bookmarks.move(queue, _place(rows[-1]))
-        else:
-            rows = self._claim(connection, "claim", owner, queue, limit)
-            if len(rows) >= BACKLOG and self._bookmarks.asks(queue):
-                for (seconds,) in self.ask(connection, "first_look", queue):
-                    self._bookmarks.measured(queue, _place(rows[-1]), seconds)
+            self._look_ahead(connection, rows)
         return [row[:7] for row in rows]
 
-    def _claim(self, connection: Connection, name: str, *parameters: Any) -> list[Any]:
+    def _claim(
+        self, connection: Connection, owner: int, queues: Sequence[str], places: Sequence[Position], limit: int
+    ) -> list[Any]:
         # Binary, so that a message isn't written in hexadecimal.
         with self._cursor(connection, binary=True) as cursor:
-            rows: list[Any] = cursor.execute(self.sql[name], parameters).fetchall()
-        rows.sort(key=_place)  # RETURNING has no order
+            asked = (list(column) for column in zip(*places, strict=True))
+            cursor.execute(self.sql["claim"], (owner, list(queues), *asked, limit, limit))
+            rows: list[Any] = cursor.fetchall()
+        turn = {queue: number for number, queue in enumerate(queues)}
+        rows.sort(key=lambda row: (turn[row[3]], *_place(row)))  # RETURNING has no order
         return rows
+
+    def _look_ahead(self, connection: Connection, rows: Sequence[Any]) -> None:
+        """Remember how far the last queue was claimed, where its backlog makes looks from the front slow."""
+        queue, place = rows[-1][3], _place(rows[-1])
+        if not self._bookmarks.asks(queue):
+            self._bookmarks.move(queue, place)
+        elif len(rows) >= BACKLOG:
+            for (seconds,) in self.ask(connection, "first_look", queue):
+                self._bookmarks.measured(queue, place, seconds)
 
     def insert_within(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         super().insert_within(connection, table, rows)

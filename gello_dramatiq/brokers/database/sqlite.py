@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection
@@ -34,7 +34,15 @@ class SQLite(Statements):
             "keep_failed": shared["keep_failed"].replace("INSERT", "INSERT OR REPLACE"),
         }
 
-    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
+    def claim(self, connection: Connection, owner: int, queues: Sequence[str], limit: int) -> list[Any]:
+        rows: list[Any] = []
+        for queue in queues:
+            if len(rows) >= limit:
+                break
+            rows += self._claim(connection, owner, queue, limit - len(rows))
+        return rows
+
+    def _claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
         # It holds the write lock from its begin: the update chooses what was read before. Not RETURNING, which has no
         # order, and costs about a microsecond a job.
         rows = self.ask(connection, "first", queue, limit)

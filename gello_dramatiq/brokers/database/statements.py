@@ -130,8 +130,12 @@ class Statements:
         names = ("job_id", "queue", "name", "precedence", "state", "wait", "message")
         connection.execute(statement, [dict(zip(names, self._inserted(row), strict=True)) for row in rows])
 
-    def claim(self, connection: Connection, owner: int, queue: str, limit: int) -> list[Any]:
-        """Claim up to so many jobs of a queue, in order; a row is what a `Claim` is made of."""
+    def claim(self, connection: Connection, owner: int, queues: Sequence[str], limit: int) -> list[Any]:
+        """Claim up to so many jobs, queue by queue, each in its order; a row is what a `Claim` is made of.
+
+        Where `claims_at_once`, no statement follows one that has claimed: tried again after a deadlock, it would forget
+        what the first one committed.
+        """
         raise NotImplementedError
 
     def done(self, connection: Connection, fences: Iterable[Fence]) -> int:
