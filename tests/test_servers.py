@@ -232,3 +232,19 @@ def test_a_connection_that_died_unused_is_replaced_before_it_is_used(kind: str) 
     gello.queue.push(work, 2)
     assert gello.queue.size() == 2
     gello.close()
+
+
+def test_connections_that_die_in_use_leave_no_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    gello = Gello(servers.fresh("postgresql"), jobs=[work])
+    worker = gello.worker()
+    worker.start()
+    time.sleep(0.5)  # it listens
+    servers.kill_connections(gello.database)
+    until = time.monotonic() + 5
+    while "No announcements" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.05)
+    gello.queue.push(work, 1)
+    worker.stop()
+    gello.close()
+    assert "No announcements" in caplog.text
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -47,11 +48,21 @@ def open_server(url: URL, *, end: Callable[[Any], None], **arguments: Any) -> En
     engine = create_engine(
         url, connect_args=arguments, pool_size=8, max_overflow=64, pool_timeout=BUSY, pool_reset_on_return=None
     )
-    event.listen(engine, "reset", lambda connection, *_: end(connection))
+    event.listen(engine, "reset", partial(_end, end))
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _remember)
     event.listen(engine, "checkout", _ask_whether_it_lives)
     return engine
+
+
+def _end(end: Callable[[Any], None], connection: Any, record: Any, _state: Any) -> None:
+    try:
+        end(connection)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the connection is of no use)
+        # Let go of it here: the pool would do so, too, but with a traceback in the log. A record is missing where the
+        # connection is nobody's any more; it is closed next.
+        if record is not None:
+            record.invalidate(error)
 
 
 def _begin(connection: Connection) -> None:
