@@ -60,8 +60,11 @@ class Queue:
             `run_sync` gives: `await session.run_sync(lambda sync: gello.queue.within(sync).push(…))`.
 
         Raises:
+          InvalidSetting: It is neither, or one of another database. Except for None it is raised by the push.
           Unsupported: The broker keeps no jobs in a database. It is raised by the push.
         """
+        if transaction is None:
+            raise InvalidSetting("within(None): give a SQLAlchemy Connection or Session.")
         twin = copy(self)
         twin._transaction = transaction
         return twin

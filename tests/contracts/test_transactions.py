@@ -102,6 +102,29 @@ def test_an_async_session_gives_its_synchronous_one(bench: Bench) -> None:
     assert app.queue.size() == 2
 
 
+@on("postgresql")
+@pytest.mark.parametrize("kind", ["AsyncSession", "AsyncConnection", "Engine"])
+def test_what_is_no_transaction_is_refused_with_the_way_to_give_one(bench: Bench, kind: str) -> None:
+    app = bench.app(work)
+    engine = create_async_engine(read_url(bench.url))
+    given = {"AsyncSession": AsyncSession(engine), "AsyncConnection": engine.connect(), "Engine": engine.sync_engine}[
+        kind
+    ]
+    with pytest.raises(InvalidSetting, match=f"a SQLAlchemy Connection or Session, not {kind}; .*run_sync"):
+        app.queue.within(given).push(work, 1)
+    assert app.queue.size() == 0
+
+
+@on(*DURABLE)
+def test_no_transaction_is_refused_instead_of_pushed_at_once(bench: Bench) -> None:
+    app = bench.app(work)
+    with pytest.raises(InvalidSetting, match="give a SQLAlchemy Connection or Session"):
+        app.queue.within(None)
+    with pytest.raises(InvalidSetting, match="give a SQLAlchemy Connection or Session"), app.within(None):
+        work.push(1)
+    assert app.queue.size() == 0
+
+
 def test_a_broker_without_a_database_says_that_it_cannot() -> None:
     app = Gello("memory://", jobs=[work])
     with pytest.raises(Unsupported, match="The memory broker keeps no jobs in a database"):

@@ -23,7 +23,7 @@ from ...masking import mask
 from ...outcome import DONE
 from .leases import Leases, owner_number
 from .settling import free, give_back_unknown, settle
-from .statements import CLEAR, Row, Statements
+from .statements import CLEAR, Row, Statements, connection_of
 from .watch import Watcher
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class DatabaseBroker(GelloBroker):
         self._sql.announce(self.database, {message.queue_name for message, delay, _ in messages if not delay})
 
     def put_within(self, transaction: Any, messages: Sequence[Encoded]) -> None:
-        connection: Connection = transaction if isinstance(transaction, Connection) else transaction.connection()
+        connection = connection_of(transaction)
         if not self.database.is_of(connection):
             raise InvalidSetting(
                 f"This transaction is one of {mask(connection.engine.url.render_as_string())}, and the jobs are in "

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, literal_colu
 
 from ...database.engine import Database
 from ...database.tables import DELAYED, READY, Tables
+from ...errors import InvalidSetting
 from .watch import Polling, Watcher
 
 PROMOTE = 1000
@@ -188,3 +189,22 @@ class Statements:
         *names, delay, message = row
         # One more for what the clock cut off: a delayed job is never early.
         return (*names, DELAYED if delay else READY, delay + 1 if delay else 0, message)
+
+
+def connection_of(transaction: Any) -> Connection:
+    """The connection of a caller's transaction.
+
+    Raises:
+      InvalidSetting: It is neither a Connection nor a Session.
+    """
+    if isinstance(transaction, Connection):
+        return transaction
+    # Whoever has a Session has loaded this already.
+    from sqlalchemy.orm import Session, scoped_session
+
+    if not isinstance(transaction, Session | scoped_session):
+        raise InvalidSetting(
+            f"within(…) takes a SQLAlchemy Connection or Session, not {type(transaction).__name__}; of an async one "
+            "give what run_sync gives: await session.run_sync(lambda sync: gello.queue.within(sync).push(…))."
+        )
+    return transaction.connection()
