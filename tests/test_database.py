@@ -52,6 +52,13 @@ def test_sqlite_installs_itself_at_first_use_and_not_before(tmp_path: Path) -> N
         ("oracle://ann:secret@host/db", r"ann:\*\*\*@host/db: Gello doesn't speak oracle; it speaks mariadb"),
         ("postgresql+asyncpg://ann:secret@host/db", "doesn't speak postgresql.asyncpg"),
         ("mysql://ann:secret@host", "name the database"),
+        ("postgresql://ann:secret@host:54x32/db", r"ann:\*\*\*@host:54x32/db' is no database URL"),
+        ("postgresql://ann:secret@[::1/db", "is no database URL"),
+        ("postgresql://ann:secret@host:65536/db", "there is no port 65536"),
+        ("postgresql://ann:se@secret@host/db", r"ann:\*\*\*@host/db: what is before the host holds an '@'; .* %40"),
+        ("postgresql://ann:secret@host/db?notify=no", "notify is on or off"),
+        ("postgresql://ann:secret@host/db?port=x", "non-integer port"),
+        ("mysql://ann:secret@host/db?connect_timeout=x", "'x'; mend the options"),
         ("redis://localhost", "redis:// comes in a later version"),
     ],
 )

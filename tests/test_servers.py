@@ -54,6 +54,34 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(kind: s
     assert "didn't answer" in said
 
 
+@SERVERS
+def test_a_host_that_cannot_be_found_is_named(kind: str) -> None:
+    said = refused(read_url(servers.fresh(kind)).set(host="db.invalid", password="secret"))
+    assert "db.invalid" in said
+    assert "mend the URL" in said or "check host and port in the URL" in said
+
+
+@SERVERS
+def test_another_program_at_the_port_is_no_mystery(kind: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet() -> None:
+            asks, _ = other.accept()
+            with asks:
+                asks.sendall(b"220 mail.example.com ESMTP\r\n")
+                asks.recv(1)
+
+        threading.Thread(target=greet, daemon=True).start()
+        said = refused(read_url(servers.fresh(kind)).set(port=other.getsockname()[1], password="secret"))
+    assert "listens at this host and port" in said
+
+
+@pytest.mark.parametrize(("kind", "option"), [("postgresql", "sslmod"), ("mariadb", "charsett"), ("mariadb", "ssl")])
+def test_an_option_that_the_driver_does_not_take_is_refused_in_words(kind: str, option: str) -> None:
+    said = refused(read_url(servers.fresh(kind)).update_query_dict({option: "require"}))
+    assert "option" in said
+
+
 def test_a_statement_may_take_longer_than_the_greeting() -> None:
     database = Database(servers.fresh("mariadb"))
     with database.read() as connection:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -53,16 +53,35 @@ class Database:
     def __init__(self, url: str, *, prefix: str = "", schema: str | None = None, synchronous: str = "NORMAL") -> None:
         read = read_url(url)
         self.url = read.difference_update_query(["notify"])
-        self.notify = read.query.get("notify") != "off"
+        self.notify = read.query.get("notify", "on") == "on"
         self.tables: Tables = tables(prefix, schema)
         self.dialect = self.url.get_backend_name()
         self.gate = Gate()
         self.backend = _backend(self.url, synchronous, self.notify)
         self.backend.check(self.url)
-        self.engine = self.backend.open(self.url)
+        self.engine = self._open()
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError, *self.backend.errors)
         self._checked = False
         stand_still_in_forks(self)
+
+    def _open(self) -> Engine:
+        try:
+            engine = self.backend.open(self.url)
+        except (ArgumentError, ValueError) as error:
+            raise InvalidSetting(f"{self.shown}: {error}; mend the options after the '?'.") from error
+        event.listen(engine, "do_connect", self._connect)
+        return engine
+
+    def _connect(self, dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **options)
+        except Exception as error:
+            if self.explain(error) is not error:
+                raise
+            # A driver stumbles over an option of the URL that it doesn't know, or over the answer of another program.
+            raise DatabaseUnavailable(
+                f"{self.shown} can't be used: {error}; check what listens at this host and port, and the URL's options."
+            ) from error
 
     @property
     def shown(self) -> str:
@@ -234,14 +253,21 @@ def read_url(url: str) -> URL:
     scheme = said.partition("+")[0]
     try:
         read = make_url(f"{DRIVERS.get(said, said)}{separator}{rest}")
+    except (ArgumentError, ValueError):  # no URL at all, or a port that is no number
+        raise InvalidSetting(
+            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db or postgresql://user@host:5432/db."
+        ) from None
+    if "@" in (read.host or ""):
+        raise InvalidSetting(f"{mask(url)}: what is before the host holds an '@'; write it as %40.")
+    if (read.port or 0) > 65535:
+        raise InvalidSetting(f"{mask(url)}: there is no port {read.port}; the last one is 65535.")
+    if read.query.get("notify", "on") not in ("on", "off"):
+        raise InvalidSetting(f"{mask(url)}: notify is on or off.")
+    try:
         if read.drivername not in {*DRIVERS.values(), "sqlite+pysqlite"}:
             spoken = ", ".join(sorted({*DRIVERS.values()}))
             raise InvalidSetting(f"{mask(url)}: Gello doesn't speak {read.drivername}; it speaks {spoken}.")
         read.get_dialect().import_dbapi()
-    except ArgumentError:
-        raise InvalidSetting(
-            f"{mask(url)!r} is no database URL; one looks like sqlite:///gello.db or postgresql://user@host/db."
-        ) from None
     except ImportError as error:
         install = f"pip install 'gello-dramatiq[{EXTRAS.get(scheme, 'all')}]'"
         raise InvalidSetting(f"{mask(url)}: {error}; install it: {install}.") from None

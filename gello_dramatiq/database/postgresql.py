@@ -23,6 +23,10 @@ MEANINGS = {
     "no password supplied": "asks for a password; put one into the URL.",
     "Connection refused": "isn't there: nothing listens at this host and port; start the server, or mend the URL.",
     "could not translate host name": "has a host name that can't be found; mend the URL.",
+    "failed to resolve host": "has a host name that can't be found; mend the URL.",
+    "invalid response to SSL negotiation": "is no PostgreSQL: another program listens at this host and port; mend the "
+    "URL.",
+    "invalid connection option": "has an option in its URL that PostgreSQL doesn't know; mend it.",
     "timeout expired": f"didn't answer within {BUSY:g} s; check the host, the port and the network.",
     "no pg_hba.conf entry": "refuses this user from this host; see its pg_hba.conf.",
 }
