@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import Connection, create_engine
 
 from gello_dramatiq import Gello, queueable
-from gello_dramatiq.database.engine import Database
+from gello_dramatiq.database.engine import Database, read_url
 from gello_dramatiq.database.migrations import Migrator
 from tests import servers
 from tests.contracts.conftest import wait_for
@@ -18,7 +20,7 @@ SERVERS = pytest.mark.parametrize("kind", servers.ADMIN)
 
 INSTALL = """
 import sys
-from gello_dramatiq.database.engine import Database
+from gello_dramatiq.database.engine import Database, read_url
 from gello_dramatiq.database.migrations import Migrator
 from tests.versions import VERSIONS
 
@@ -97,3 +99,37 @@ def test_tables_made_by_hand_hold_jobs_that_are_worked(kind: str) -> None:
     wait_for(lambda: gello.queue.size(state="reserved") == 0)
     worker.stop()
     gello.close()
+
+
+@pytest.fixture
+def owner() -> Iterator[tuple[Connection, str]]:
+    """A connection of the server's owner, and the URL of a user who owns the schema "jobs" and nothing else."""
+    url = read_url(servers.fresh("postgresql"))
+    who = f"{url.database}_owner"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP SCHEMA IF EXISTS jobs CASCADE")
+        connection.exec_driver_sql(f"DROP ROLE IF EXISTS {who}")
+        connection.exec_driver_sql(f"CREATE ROLE {who} LOGIN")
+        connection.exec_driver_sql(f"CREATE SCHEMA jobs AUTHORIZATION {who}")
+        yield connection, url.set(username=who).render_as_string(hide_password=False)
+        connection.exec_driver_sql("DROP SCHEMA IF EXISTS jobs CASCADE")
+        connection.exec_driver_sql(f"DROP ROLE {who}")
+    engine.dispose()
+
+
+def test_tables_in_a_schema_that_is_there_need_no_right_to_create_one(owner: tuple[Connection, str]) -> None:
+    database = Database(owner[1], schema="jobs")
+    assert Migrator(database).install()
+    assert Migrator(database).install() == []
+    database.close()
+
+
+def test_the_printed_sql_makes_the_schema_that_is_set(owner: tuple[Connection, str]) -> None:
+    connection, url = owner
+    connection.exec_driver_sql("DROP SCHEMA jobs")
+    database = Database(url, schema="jobs")
+    for statement in Migrator(database).sql().split(";\n"):
+        connection.exec_driver_sql(statement)
+    assert connection.exec_driver_sql("SELECT version FROM jobs.queue_migrations").scalar_one() == 1
+    database.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, create_mock_engine, inspect, select
+from sqlalchemy.schema import CreateSchema
 
 from ..errors import DatabaseUnavailable
 from .tables import Tables
@@ -107,6 +108,9 @@ class Migrator:
             statements.append(f"{str(ddl.compile(dialect=dialect)).strip()};")
 
         engine = create_mock_engine(self._database.url, note)
+        schema = self._database.tables.metadata.schema
+        if schema is not None and dialect.name == "postgresql":
+            note(CreateSchema(schema, if_not_exists=True))
         self._database.tables.metadata.create_all(engine, checkfirst=False)
         table = self._database.tables.migrations.fullname
         statements += [f"INSERT INTO {table} VALUES ({each.version}, 0);" for each in self._migrations]

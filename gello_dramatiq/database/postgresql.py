@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import psycopg
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateSchema
 
@@ -94,8 +94,10 @@ class PostgreSQL(Server):
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
         # While a change of a table waits for its lock, everything that comes after it waits, too.
         connection.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": limit})
-        if tables.metadata.schema is not None:
-            connection.execute(CreateSchema(tables.metadata.schema, if_not_exists=True))
+        schema = tables.metadata.schema
+        # IF NOT EXISTS would need the right to create one, although it is there.
+        if schema is not None and not inspect(connection).has_schema(schema):
+            connection.execute(CreateSchema(schema))
         yield
 
     def identity(self, connection: Connection) -> Any:
