@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import pymysql  # type: ignore[import-untyped]  # it brings no types
 import pytest
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL
@@ -262,6 +263,7 @@ def test_a_connection_that_died_unused_is_replaced_before_it_is_used(kind: str) 
     gello.close()
 
 
+<<<<<<< HEAD
 def test_connections_that_die_in_use_leave_no_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     gello = Gello(servers.fresh("postgresql"), jobs=[work])
     worker = gello.worker()
@@ -276,3 +278,41 @@ def test_connections_that_die_in_use_leave_no_traceback_in_the_log(caplog: pytes
     gello.close()
     assert "No announcements" in caplog.text
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+=======
+@SERVERS
+def test_a_connection_that_dies_under_way_is_named_by_its_own_error_alone(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gello = Gello(servers.fresh(kind), jobs=[work])
+    gello.queue.push(work, 1)
+
+    def claim(connection: Connection) -> object:
+        servers.kill_connections(gello.database)
+        return gello.broker._sql.claim(connection, 1, "default", 1)  # type: ignore[attr-defined]
+
+    why = "terminating connection" if kind == "postgresql" else "Lost connection"
+    for at_once in (True, False):
+        with pytest.raises(DatabaseUnavailable, match=why):
+            gello.database.transact(claim, at_once=at_once)
+    assert caplog.records == []
+    gello.close()
+
+
+def test_a_push_that_is_interrupted_before_its_answer_leaves_the_answer_to_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gello = Gello(servers.fresh("mariadb"), jobs=[work])
+    gello.queue.push(work, 1)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # Where Ctrl-C arrives that was pressed while the statement was sent.
+        patch.setattr(pymysql.connections.Connection, "_read_query_result", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            gello.queue.push(work, 2)
+    gello.queue.push(work, 3)
+    assert gello.queue.size() in (2, 3)
+    gello.close()
+>>>>>>> a72f690 (A connection that died under our own statement, or was interrupted in it, is let go of: its next user got another's answer, its error hid the cause, and the pool logged a traceback)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
@@ -202,7 +202,22 @@ class Database:
         with calm(), self.explained():
             self._check_at_first_use()
             with self.gate, connect(self.engine) as connection:
-                yield connection
+                try:
+                    yield connection
+                except BaseException as error:
+                    self._let_go_of_broken(connection, error)
+                    raise
+
+    def _let_go_of_broken(self, connection: Connection, error: BaseException) -> None:
+        """Never use a connection again that has died, or on which an answer may still be under way.
+
+        SQLAlchemy sees to that for the statements that it runs itself; ours are run by the driver.
+        """
+        if connection.closed or connection.invalidated:
+            return
+        driver, died = connection.connection.dbapi_connection, self.engine.dialect.is_disconnect
+        if not isinstance(error, Exception) or died(cast(Any, error), driver, None):
+            connection.invalidate(error)
 
     def _check_at_first_use(self) -> None:
         """Refuse tables that are too new; make them where nobody else does."""
