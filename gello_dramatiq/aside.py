@@ -34,11 +34,12 @@ class Aside:
 
     def submit(self, call: Callable[[Any], object], argument: Any) -> None:
         """Call a function with one argument, soon; its errors are logged."""
-        self._calls.put((call, argument))
         if len(self._threads) < self._most:
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._threads.append(thread)
+            # Nothing is noted of one that the system refuses to start: who waits for its answer would wait for ever.
             thread.start()
+            self._threads.append(thread)
+        self._calls.put((call, argument))
 
     def ask(self, call: Callable[[A], R], argument: A) -> Future[R]:
         """Call a function with one argument, soon; its result or error is the future's."""

@@ -10,6 +10,7 @@ import pytest
 from dramatiq.errors import BrokerConnectionError
 
 from gello_dramatiq import Gello, Release, queueable
+from gello_dramatiq.aside import Aside
 from gello_dramatiq.brokers.memory import MemoryBroker
 from gello_dramatiq.claim import Claim
 from gello_dramatiq.completer import Completer
@@ -99,3 +100,18 @@ def test_a_worker_is_not_drained_while_what_it_releases_is_being_settled() -> No
     worker.join()
     assert len(runs) == 2 * jobs
     worker.stop()
+
+
+def test_a_call_aside_whose_thread_cannot_start_fails_and_the_next_one_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    aside = Aside("aside", threads=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            aside.ask(str, 1)
+    assert aside.ask(str, 2).result(5) == "2"
+    aside.close(time.monotonic() + 5)
