@@ -21,7 +21,7 @@ from ...errors import InvalidSetting
 from ...failed_jobs.record import FailedJob
 from ...masking import mask
 from ...outcome import DONE
-from .leases import Leases, owner_number
+from .leases import Leases, first_name, owner_number
 from .settling import free, give_back_unknown, settle
 from .statements import CLEAR, Row, Statements, connection_of
 from .watch import Watcher
@@ -65,7 +65,8 @@ class DatabaseBroker(GelloBroker):
         self._sql = _statements(database)
         self.settles_as_it_claims = self._sql.claims_as_it_settles
         self.claim_size = self._sql.claim_size
-        self._leases: Leases | None = None
+        # By worker: one that couldn't end in time may still stand beside the next.
+        self._leases: dict[str, Leases] = {}
         self._watcher: Watcher | None = None
         self._promoted_at = 0.0
         self._unsure = False
@@ -79,7 +80,7 @@ class DatabaseBroker(GelloBroker):
 
     def after_fork(self) -> None:
         super().after_fork()
-        self._leases = None
+        self._leases = {}
         self._stop_watching()
 
     def put(self, messages: Sequence[Encoded]) -> None:
@@ -155,7 +156,7 @@ class DatabaseBroker(GelloBroker):
                     raise
 
     def attach(self, owner: str, coordinator: Coordinator) -> str:
-        self._leases = Leases(
+        leases = Leases(
             self.database,
             self.lease,
             reap=partial(free, self._sql),
@@ -163,13 +164,14 @@ class DatabaseBroker(GelloBroker):
             now=self._sql.now,
             renamed=lambda name: setattr(coordinator, "owner", name),
         )
-        self._leases.start(owner, ",".join(coordinator.serves()))
+        leases.start(owner, ",".join(coordinator.serves()))
+        self._leases[owner] = leases
         return owner
 
     def detach(self, owner: str) -> None:
         self._stop_watching()
-        if self._leases is not None:
-            leases, self._leases = self._leases, None
+        leases = self._leases.pop(first_name(owner), None)
+        if leases is not None:
             leases.stop()
 
     def size(self, queue: str, state: State = "ready") -> int:

@@ -28,6 +28,11 @@ def owner_number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 1 or 1
 
 
+def first_name(name: str) -> str:
+    """The name under which a worker began, before others took it for dead."""
+    return name.partition("~")[0]
+
+
 class Watch:
     """Decides who is dead, from what one reader saw: no clock but its own, no I/O.
 
@@ -78,7 +83,7 @@ class Leases:
       reap: Frees what a worker held; returns how many jobs.
       owners: The numbers of those who hold jobs.
       now: The database's clock, in milliseconds of the epoch.
-      renamed: Told the worker's new name after others took it for dead.
+      renamed: Told the worker's name at each beat: it has a new one after others took it for dead.
     """
 
     def __init__(
@@ -139,13 +144,15 @@ class Leases:
             now = self._now(connection)
             beat = connection.execute(update(workers).where(alive).values(beat=workers.c.beat + 1, beat_at=now))
         if beat.rowcount == 0:
-            old, stem = self._member.name, self._member.name.partition("~")[0]
-            self._member.name = f"{stem}~{secrets.token_hex(2)}"
+            old = self._member.name
+            self._member.name = f"{first_name(old)}~{secrets.token_hex(2)}"
             log.warning(
                 "%s was taken for dead, and its jobs were given to others; it goes on as %s.", old, self._member.name
             )
             self._register()
-            self._renamed(self._member.name)
+        # At each beat, as the answer to the registration may have been lost: whoever claims under a dead name has its
+        # jobs freed again and again while it runs them.
+        self._renamed(self._member.name)
 
     def sweep(self) -> None:
         """Look at the others, and free what the dead held."""
@@ -187,4 +194,6 @@ class Leases:
         }
         with self._database.write() as connection:
             now = self._now(connection)
+            # It stands there already if the answer to the last try was lost.
+            connection.execute(delete(self._workers).where(self._workers.c.id == self._member.name))
             connection.execute(insert(self._workers), row | {"started_at": now, "beat_at": now})

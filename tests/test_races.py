@@ -1,0 +1,114 @@
+"""Two that meet on a server at the worst moment: what one has done, the other neither repeats nor misses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from gello_dramatiq import Gello, queueable
+from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.errors import DatabaseUnavailable
+from tests import servers
+from tests.contracts.conftest import wait_for
+from tests.proxy import Proxy
+
+
+@queueable
+def work() -> None: ...
+
+
+@pytest.fixture(params=servers.ADMIN)
+def url(request: pytest.FixtureRequest) -> str:
+    return servers.fresh(str(request.param))
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[Gello]:
+    app = Gello(url, jobs=[work], lease="1s")
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def other(url: str) -> Iterator[Gello]:
+    app = Gello(url, jobs=[work], lease="1s")
+    yield app
+    app.close()
+
+
+def broker_of(app: Gello) -> DatabaseBroker:
+    assert isinstance(app.broker, DatabaseBroker)
+    return app.broker
+
+
+def beats(app: Gello) -> dict[str, int]:
+    """Each living worker's beat, by its name."""
+    with app.database.read() as connection:
+        rows = connection.execute(text("SELECT id, beat FROM queue_workers WHERE dead_at IS NULL")).all()
+    return {row.id: row.beat for row in rows}
+
+
+def test_a_worker_that_never_hears_of_its_new_name_claims_under_it_all_the_same(app: Gello) -> None:
+    proxy = Proxy(app.database.url)
+    behind = Gello(proxy.url, jobs=[work], lease="1s")
+    worker = behind.worker(concurrency=1, queues=["default"])
+    worker.start()
+    (first,) = beats(app)
+    proxy.swallow_answer_to("INSERT INTO queue_workers", "COMMIT")
+    with app.database.write() as connection:
+        connection.execute(text("UPDATE queue_workers SET dead_at = 1"))
+    wait_for(lambda: any(beats(app).values()))
+    (second,) = beats(app)
+    coordinator = broker_of(behind).coordinator
+    assert proxy.cut == 1
+    assert coordinator is not None
+    wait_for(lambda: coordinator.owner == second != first, 2)
+    worker.stop()
+    behind.close()
+    proxy.close()
+
+
+def test_a_worker_whose_registration_was_not_answered_can_register_again(app: Gello) -> None:
+    proxy = Proxy(app.database.url)
+    behind = Gello(proxy.url, jobs=[work])
+    behind.queue.size()
+    worker = behind.worker(concurrency=1, queues=["default"])
+    broker = broker_of(behind)
+    broker.emit_before("worker_boot", worker)
+    coordinator = broker.coordinator
+    assert coordinator is not None
+    proxy.swallow_answer_to("INSERT INTO queue_workers", "COMMIT")
+    with pytest.raises(DatabaseUnavailable):
+        coordinator.attach()
+    coordinator.attach()
+    assert list(beats(app)) == [coordinator.owner]
+    broker.detach(coordinator.owner)
+    broker.coordinator = None
+    behind.close()
+    proxy.close()
+
+
+def test_a_worker_that_ends_late_leaves_the_next_one_its_beat(app: Gello, other: Gello) -> None:
+    other.queue.size()
+    first = app.worker(concurrency=1, queues=["default"])
+    first.start()
+    (old,) = beats(other)
+    second = app.worker(concurrency=1, queues=["default"])
+    broker, detach, go_on = broker_of(app), broker_of(app).detach, threading.Event()
+
+    def late(owner: str) -> None:
+        go_on.wait(10)
+        detach(owner)
+
+    broker.detach = late  # type: ignore[method-assign]
+    first.stop(timeout=0.1)
+    second.start()
+    (new,) = set(beats(other)) - {old}
+    go_on.set()
+    wait_for(lambda: old not in beats(other))
+    before = beats(other)[new]
+    wait_for(lambda: beats(other)[new] > before + 1)
+    second.stop()
