@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
+from gello_dramatiq.brokers.database.leases import owner_number
+from gello_dramatiq.brokers.database.settling import free
 from gello_dramatiq.errors import DatabaseUnavailable
+from gello_dramatiq.outcome import Kind, Outcome, Reason
 from tests import servers
 from tests.contracts.conftest import wait_for
 from tests.proxy import Proxy
@@ -49,6 +54,50 @@ def beats(app: Gello) -> dict[str, int]:
     with app.database.read() as connection:
         rows = connection.execute(text("SELECT id, beat FROM queue_workers WHERE dead_at IS NULL")).all()
     return {row.id: row.beat for row in rows}
+
+
+def test_a_job_that_a_reaper_meets_while_its_failure_is_kept_does_not_run_again(
+    app: Gello, other: Gello, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, reaping = broker_of(app), broker_of(other)
+    app.queue.push(work)
+    (claim,) = broker.claim("me", ["default"], 1)
+    claim.outcome = Outcome(Kind.FAILED, error=ValueError(), reason=Reason.ERROR)
+    done, reaped = broker._sql.done, list[int]()
+
+    def reap() -> None:
+        reaped.append(other.database.transact(lambda c: free(reaping._sql, c, owner_number("me"))))
+
+    reaper = threading.Thread(target=reap)
+
+    def late(connection: Connection, fences: Iterable[tuple[int, int]]) -> int:
+        reaper.start()
+        reaper.join(0.5)  # it ends by now only if nothing keeps it from the job
+        return done(connection, fences)
+
+    monkeypatch.setattr(broker._sql, "done", late)
+    assert broker.settle([claim]) == 0
+    reaper.join()
+    assert reaped == [0]
+    assert (app.failed.count(), app.queue.size()) == (1, 0)
+
+
+def test_a_delayed_job_that_is_promoted_while_its_queue_is_cleared_is_dropped(
+    app: Gello, other: Gello, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.queue.later(0.05, work)
+    other.queue.size()
+    time.sleep(0.1)
+    transact = app.database.transact
+
+    def then_promote(*act: Any, **how: Any) -> Any:
+        result = transact(*act, **how)
+        broker_of(other).claim("other", ["others"], 1)
+        return result
+
+    monkeypatch.setattr(app.database, "transact", then_promote)
+    assert app.queue.clear() == 1
+    assert app.queue.size() == app.queue.size(state="delayed") == 0
 
 
 def test_a_worker_that_never_hears_of_its_new_name_claims_under_it_all_the_same(app: Gello) -> None:

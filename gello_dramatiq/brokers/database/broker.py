@@ -180,7 +180,8 @@ class DatabaseBroker(GelloBroker):
 
     def clear(self, queue: str) -> int:
         dropped = 0
-        for state in (READY, DELAYED):
+        # Delayed jobs first: what is promoted meanwhile is ready by then.
+        for state in (DELAYED, READY):
             gone = -1
             while gone:
                 # A chunk a transaction: workers get their turn between two of them.

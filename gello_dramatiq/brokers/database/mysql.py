@@ -32,7 +32,7 @@ class MySQL(Statements):
                 {FIRST} FOR UPDATE SKIP LOCKED""",
             "claim": f"UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ? WHERE id IN ?",
             "done": f"DELETE FROM {jobs} WHERE lease = ? AND id IN ?",
-            "keep_failed": shared["keep_failed"].replace("INSERT", "REPLACE"),
+            "keep_failed": f"{shared['keep_failed'].replace('INSERT', 'REPLACE')} FOR UPDATE",
             "promote": f"""
                 UPDATE {jobs} SET state = 0 WHERE state = 1 AND available_at <= {clock}
                 ORDER BY available_at LIMIT {PROMOTE}""",

@@ -81,7 +81,7 @@ class PostgreSQL(Statements):
                 FROM (SELECT id FROM {jobs} {FIRST.replace("LIMIT ?", "LIMIT 1")}) AS found""",
             "notify": "SELECT pg_notify(?, ?)",
             "done": f"DELETE FROM {jobs} WHERE lease = ? AND id = ANY(?::bigint[])",
-            "keep_failed": f"""{shared["keep_failed"]}
+            "keep_failed": f"""{shared["keep_failed"]} FOR UPDATE
                 ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in kept)}""",
             "promote": f"""
                 UPDATE {jobs} SET state = 0

@@ -68,6 +68,7 @@ class Statements:
                 UPDATE {jobs} SET state = ?, available_at = {clock} + ? + 1, message = ?, lease = lease + 1,
                                   owner = 0, marked = 0
                 WHERE id = ? AND lease = ?""",
+            # Servers lock the job's row: a reaper between this and the row's deletion would let a failed job run again.
             "keep_failed": f"""
                 INSERT INTO {failed} (id, queue, name, message, generation, reason, exception, traceback, attempts,
                                       payload, failed_at)
