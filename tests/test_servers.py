@@ -263,7 +263,6 @@ def test_a_connection_that_died_unused_is_replaced_before_it_is_used(kind: str) 
     gello.close()
 
 
-<<<<<<< HEAD
 def test_connections_that_die_in_use_leave_no_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     gello = Gello(servers.fresh("postgresql"), jobs=[work])
     worker = gello.worker()
@@ -278,7 +277,8 @@ def test_connections_that_die_in_use_leave_no_traceback_in_the_log(caplog: pytes
     gello.close()
     assert "No announcements" in caplog.text
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
-=======
+
+
 @SERVERS
 def test_a_connection_that_dies_under_way_is_named_by_its_own_error_alone(
     kind: str, caplog: pytest.LogCaptureFixture
@@ -315,4 +315,3 @@ def test_a_push_that_is_interrupted_before_its_answer_leaves_the_answer_to_nobod
     gello.queue.push(work, 3)
     assert gello.queue.size() in (2, 3)
     gello.close()
->>>>>>> a72f690 (A connection that died under our own statement, or was interrupted in it, is let go of: its next user got another's answer, its error hid the cause, and the pool logged a traceback)
