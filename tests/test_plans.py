@@ -73,6 +73,19 @@ def test_what_is_settled_is_found_by_its_row_number_and_nothing_else(plan: Plan)
         assert "queue_jobs_reserved" not in found
 
 
+def test_what_is_cleared_is_found_by_the_index_of_its_state_and_dropped_by_its_row_number(plan: Plan) -> None:
+    mysql = plan.database == "mariadb"  # type: ignore[attr-defined]
+    for state, index in ((0, "ready"), (1, "delayed")):
+        # Fewer than there are: of a small table PostgreSQL reads all.
+        found = plan(f"clear_{state}", "default", 256)
+        assert f"queue_jobs_{index}" in found
+        assert not any(sort in found for sort in SORTS)
+        assert not any(scan in found.replace("SCAN queue_jobs USING", "") for scan in ALL_ROWS)
+        assert mysql or PRIMARY[plan.database] in found  # type: ignore[attr-defined]
+    if mysql:
+        assert PRIMARY["mariadb"] in plan("cleared", [1, 2])
+
+
 def test_delayed_held_and_ready_jobs_are_found_by_the_index_of_their_state(plan: Plan) -> None:
     # MySQL's indexes hold every row, so that each costs every claim: what is held is found by its state alone.
     held = "ready" if plan.database == "mariadb" else "reserved"  # type: ignore[attr-defined]

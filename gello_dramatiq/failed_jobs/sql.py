@@ -53,13 +53,14 @@ class SqlFailedJobs:
         table = self._table
         chunk = select(table.c.id).where(self._matching(wanted)).limit(CHUNK)
 
-        def drop(connection: Connection) -> int:
+        def drop(connection: Connection) -> tuple[int, int]:
             ids = list(connection.scalars(chunk))
-            return connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount if ids else 0
+            return len(ids), connection.execute(delete(table).where(table.c.id.in_(ids))).rowcount if ids else 0
 
-        dropped, gone = 0, -1
-        while gone:
-            gone = self._database.transact(drop)
+        dropped, found = 0, CHUNK
+        # What fails meanwhile doesn't fill a chunk, and another prune may drop a full one first.
+        while found == CHUNK:
+            found, gone = self._database.transact(drop)
             dropped += gone
         return dropped
 

@@ -180,13 +180,12 @@ class DatabaseBroker(GelloBroker):
 
     def clear(self, queue: str) -> int:
         dropped = 0
-        # Delayed jobs first: what is promoted meanwhile is ready by then.
+        # What comes due meanwhile goes from the one to the other, and is found there.
         for state in (DELAYED, READY):
-            gone = -1
-            while gone:
-                # A chunk a transaction: workers get their turn between two of them.
-                clear = partial(self._sql.run, name=f"clear_{state}", rows=[(queue, CLEAR)])
-                gone = self.database.transact(clear)
+            gone = CLEAR
+            # A chunk a transaction: workers get their turn between two. What is pushed meanwhile doesn't fill one.
+            while gone == CLEAR:
+                gone = self.database.transact(partial(self._sql.clear, state=state, queue=queue, limit=CLEAR))
                 dropped += gone
         return dropped
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection
 
 from ...database.tables import DELAYED, READY
-from .statements import FIRST, PROMOTE, Row, Statements
+from .statements import FIRST, PROMOTE, SOONEST, Row, Statements
 
 
 class MySQL(Statements):
@@ -38,8 +38,10 @@ class MySQL(Statements):
                 ORDER BY available_at LIMIT {PROMOTE}""",
             # Not by recursion, which ends at 1,000 names without a word, and reads all that is left for each.
             "ready_queues": f"SELECT queue FROM {jobs} WHERE state = 0 GROUP BY state, queue",
-            "clear_0": f"DELETE FROM {jobs} {FIRST}",
-            "clear_1": f"DELETE FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ?",
+            # Read first, like a claim: a DELETE with ORDER BY reads and sorts all that is ready, in all queues.
+            "clear_0": f"SELECT id FROM {jobs} {FIRST} FOR UPDATE SKIP LOCKED",
+            "clear_1": f"SELECT id FROM {jobs} {SOONEST} FOR UPDATE SKIP LOCKED",
+            "cleared": f"DELETE FROM {jobs} WHERE id IN ?",
         }
 
     def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -55,6 +57,10 @@ class MySQL(Statements):
         if rows:
             self.run(connection, "claim", [(owner, sorted(row[0] for row in rows))])
         return rows
+
+    def clear(self, connection: Connection, state: int, queue: str, limit: int) -> int:
+        keys = sorted(row[0] for row in self.ask(connection, f"clear_{state}", queue, limit))
+        return self.run(connection, "cleared", [(keys,)]) if keys else 0
 
     @staticmethod
     def _timed(row: Row, now: int) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from ...database.engine import Database
 from ...database.tables import Tables
 from ...errors import DatabaseUnavailable
 from .bookmarks import FRONT, Bookmarks, Position
-from .statements import FIRST, PROMOTE, Row, Statements
+from .statements import FIRST, PROMOTE, SOONEST, Row, Statements
 from .watch import SELDOM, Polling
 
 log = logging.getLogger("gello.worker")
@@ -89,8 +89,7 @@ class PostgreSQL(Statements):
             "clear_0": f"""
                 DELETE FROM {jobs} WHERE id = ANY(ARRAY(SELECT id FROM {jobs} {FIRST} FOR UPDATE SKIP LOCKED))""",
             "clear_1": f"""
-                DELETE FROM {jobs} WHERE id = ANY(ARRAY(
-                    SELECT id FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ? FOR UPDATE SKIP LOCKED))""",
+                DELETE FROM {jobs} WHERE id = ANY(ARRAY(SELECT id FROM {jobs} {SOONEST} FOR UPDATE SKIP LOCKED))""",
         }
 
     def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:

@@ -20,6 +20,8 @@ CLEAR = 5000
 """Jobs that are dropped at once."""
 FIRST = "WHERE queue = ? AND state = 0 ORDER BY precedence, available_at, id LIMIT ?"
 """The next jobs of a queue, in order."""
+SOONEST = "WHERE queue = ? AND state = 1 ORDER BY available_at LIMIT ?"
+"""The delayed jobs of a queue; in order, as otherwise PostgreSQL may look for them in the whole table."""
 
 Fence = tuple[int, int]
 """A job's row number and lease: what settling matches, and nothing else."""
@@ -97,8 +99,7 @@ class Statements:
             "size_1": f"SELECT count(*) FROM {jobs} WHERE queue = ? AND state = 1",
             "size_2": f"SELECT count(*) FROM {jobs} WHERE queue = ? AND state = 2",
             "clear_0": f"DELETE FROM {jobs} WHERE id IN ({first})",
-            "clear_1": f"""
-                DELETE FROM {jobs} WHERE id IN (SELECT id FROM {jobs} WHERE queue = ? AND state = 1 LIMIT ?)""",
+            "clear_1": f"DELETE FROM {jobs} WHERE id IN (SELECT id FROM {jobs} {SOONEST})",
             # An index is asked for the next name again and again, as DISTINCT would read all of it.
             "ready_queues": f"""
                 WITH RECURSIVE found(name) AS (
@@ -146,6 +147,10 @@ class Statements:
         for key, lease in fences:
             by_lease[lease].append(key)
         return sum(self._delete(connection, lease, sorted(keys)) for lease, keys in by_lease.items())
+
+    def clear(self, connection: Connection, state: int, queue: str, limit: int) -> int:
+        """Delete up to so many jobs of a queue that are in a state."""
+        return self.run(connection, f"clear_{state}", [(queue, limit)])
 
     def run(self, connection: Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run a statement once for each row of parameters; returns how many rows it changed."""
