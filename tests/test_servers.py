@@ -36,6 +36,7 @@ def refused(url: URL) -> str:
         gello.queue.push(work, 1)
     assert time.monotonic() - began < 5
     assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
     gello.close()
     return str(raised.value)
 

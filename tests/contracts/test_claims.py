@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -472,35 +471,27 @@ def test_a_reader_that_was_itself_asleep_begins_to_wait_afresh() -> None:
     assert watch.dead({1: 1}, 63.5) == [1]
 
 
-def test_an_owner_without_a_worker_row_is_freed_too(tmp_path: Path) -> None:
+@on(*DURABLE)
+def test_an_owner_without_a_worker_row_is_freed_too(bench: Bench) -> None:
     @queueable
     def work() -> None: ...
 
-    app = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work], lease="0.3s")
+    app = bench.app(work, lease="0.3s")
     work.push()
     assert isinstance(app.broker, DatabaseBroker)
     app.broker.claim("nobody", ["default"], 1)
-    ran: list[int] = []
-
-    @queueable
-    def other() -> None:
-        ran.append(1)
-
-    worker = app.worker(concurrency=1, queues=["default"])
-    worker.start()
-    wait_for(lambda: app.queue.size(state="reserved") == 0 and app.queue.size() == 0, 5)
-    worker.stop()
-    app.close()
+    bench.work(app, lambda: app.queue.size(state="reserved") == 0 and app.queue.size() == 0, 5, concurrency=1)
 
 
-def test_what_a_dead_process_held_can_be_freed_at_once(tmp_path: Path) -> None:
+@on(*DURABLE)
+def test_what_a_dead_process_held_can_be_freed_at_once(bench: Bench) -> None:
     import os
     import socket
 
     @queueable
     def work() -> None: ...
 
-    app = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work])
+    app = bench.app(work)
     broker = app.broker
     assert isinstance(broker, DatabaseBroker)
     let_go = threading.Event()
@@ -518,7 +509,6 @@ def test_what_a_dead_process_held_can_be_freed_at_once(tmp_path: Path) -> None:
     assert broker.free_dead_process(socket.gethostname(), os.getpid()) == 1
     let_go.set()
     worker.stop()
-    app.close()
 
 
 @on(*DURABLE)

@@ -28,18 +28,20 @@ from gello_dramatiq.failed_jobs.memory import MemoryFailedJobs
 from gello_dramatiq.failed_jobs.record import FailedJob, FailedJobStore, Filter
 from gello_dramatiq.failed_jobs.sql import SqlFailedJobs
 from gello_dramatiq.outcome import Reason
-from tests.contracts.conftest import Bench, on, wait_for
+from tests import servers
+from tests.contracts.conftest import DURABLE, OURS, Bench, on, wait_for
 from tests.outages import failures_cannot_be_kept, forbidden
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=OURS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FailedJobStore]:
-    if request.param == "memory":
+    kind: str = request.param
+    if kind == "memory":
         yield MemoryFailedJobs()
         return
-    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}" if kind == "sqlite" else servers.fresh(kind))
     yield SqlFailedJobs(database)
     database.close()
 
@@ -143,10 +145,7 @@ def test_prune_of_thousands_drops_them_all(store: FailedJobStore) -> None:
     assert store.prune(Filter(queue="emails")) == 2100
 
 
-BROKERS = ("memory", "sqlite")
-
-
-@on(*BROKERS)
+@on(*OURS)
 def test_a_retried_job_starts_afresh_with_the_payload_and_options_of_the_original_push(bench: Bench) -> None:
     ran: list[tuple[int, str]] = []
     broken = threading.Event()
@@ -172,7 +171,7 @@ def test_a_retried_job_starts_afresh_with_the_payload_and_options_of_the_origina
     assert app.failed.count() == 0
 
 
-@on(*BROKERS)
+@on(*OURS)
 def test_a_job_that_fails_again_after_its_retry_has_all_its_attempts_and_a_new_row(bench: Bench) -> None:
     @queueable(max_attempts=2, retry_after=0)
     def work() -> None:
@@ -202,7 +201,7 @@ gello.close()
 """
 
 
-@on("sqlite")
+@on(*DURABLE)
 def test_processes_that_retry_the_same_jobs_at_once_put_each_back_once(bench: Bench) -> None:
     app = bench.app()
     for n in range(200):
@@ -256,7 +255,7 @@ def test_threads_that_retry_the_same_jobs_at_once_put_each_back_once(database: s
     app.close()
 
 
-@on(*BROKERS)
+@on(*OURS)
 def test_retry_all_takes_filters_and_leaves_what_cannot_be_decoded(bench: Bench) -> None:
     @queueable(max_attempts=1)
     def work(n: int) -> None:
@@ -320,7 +319,7 @@ def test_retry_all_on_sync_stops_at_what_keeps_a_job_from_running(bench: Bench) 
     assert app.failed.count() == 1
 
 
-@on(*BROKERS)
+@on(*OURS)
 def test_forget_flush_prune_and_count(bench: Bench) -> None:
     app = bench.app()
     for n in range(4):

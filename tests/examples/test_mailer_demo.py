@@ -11,6 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from examples.mailer.place import SERVERS
+from tests import servers
+from tests.contracts.conftest import DURABLE
+
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "examples.mailer"]
 AT_ONCE = 4
@@ -22,8 +26,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_every_accepted_mail_is_accounted_for_although_a_worker_is_killed() -> None:
-    ended = run("--users", "60", "--json")
+@pytest.mark.parametrize("broker", DURABLE)
+def test_on_every_broker_the_same_mails_are_accounted_for_although_a_worker_is_killed(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if broker in servers.ADMIN:
+        servers.fresh(broker)  # skips where there is no server
+        monkeypatch.setenv(SERVERS[broker][0], servers.ADMIN[broker])
+    ended = run("--users", "60", "--json", "--broker", broker)
     assert (ended.returncode, ended.stderr) == (0, "")
     result = json.loads(ended.stdout)
     first, last = result["first"], result["last"]

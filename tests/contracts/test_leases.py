@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sqlalchemy import select
 
-from gello_dramatiq import Gello, queueable
+from gello_dramatiq import queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.leases import owner_number
-from tests.contracts.conftest import wait_for
+from tests.contracts.conftest import DURABLE, Bench, on, wait_for
 
 
-def test_what_a_dead_name_claims_late_is_freed_too_and_a_lease_later_the_name_is_forgotten(tmp_path: Path) -> None:
+@on(*DURABLE)
+def test_what_a_dead_name_claims_late_is_freed_too_and_a_lease_later_the_name_is_forgotten(bench: Bench) -> None:
     @queueable
     def work() -> None: ...
 
-    app = Gello(f"sqlite:///{tmp_path / 'gello.db'}", jobs=[work], lease="0.8s")
+    app = bench.app(work, lease="0.8s")
     broker = app.broker
     assert isinstance(broker, DatabaseBroker)
     workers = broker.database.tables.workers
@@ -48,4 +47,3 @@ def test_what_a_dead_name_claims_late_is_freed_too_and_a_lease_later_the_name_is
         broker.claim("gone", ["default"], 1)
     wait_for(lambda: not known())
     observer.stop()
-    app.close()
