@@ -48,6 +48,13 @@ def test_a_server_that_is_down_is_named_at_once(kind: str) -> None:
 
 
 @SERVERS
+def test_a_host_that_cannot_be_found_is_named_with_the_fix(kind: str) -> None:
+    said = refused(read_url(servers.fresh(kind)).set(host="no-such-host.invalid", password="secret"))
+    assert "no-such-host.invalid" in said
+    assert "in the URL" in said or "mend the URL" in said
+
+
+@SERVERS
 def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = read_url(servers.fresh(kind)).set(port=silent.getsockname()[1], password="secret")

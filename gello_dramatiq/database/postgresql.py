@@ -22,6 +22,7 @@ MEANINGS = {
     'FATAL: role "': "refuses the user; check it in the URL.",
     "no password supplied": "asks for a password; put one into the URL.",
     "Connection refused": "isn't there: nothing listens at this host and port; start the server, or mend the URL.",
+    "failed to resolve host": "has a host name that can't be found; mend the URL.",
     "could not translate host name": "has a host name that can't be found; mend the URL.",
     "failed to resolve host": "has a host name that can't be found; mend the URL.",
     "invalid response to SSL negotiation": "is no PostgreSQL: another program listens at this host and port; mend the "
