@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, inspect
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.database.engine import Database, read_url
@@ -73,31 +73,52 @@ def _line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip() or process.stderr.read()
 
 
-@SERVERS
-def test_tables_made_by_hand_hold_jobs_that_are_worked(kind: str) -> None:
+def by_hand(database: Database) -> None:
+    with database.writing() as connection:
+        for statement in Migrator(database).sql().split(";\n"):
+            connection.exec_driver_sql(statement)
+
+
+def by_gello(database: Database) -> None:
+    assert len(Migrator(database).install()) == 1
+
+
+@pytest.mark.parametrize("make", [by_hand, by_gello])
+@pytest.mark.parametrize(("kind", "schema"), [("postgresql", None), ("postgresql", "queues"), ("mariadb", None)])
+def test_tables_that_were_made_anew_hold_jobs_that_are_worked(
+    make: Callable[[Database], None], kind: str, schema: str | None
+) -> None:
     url = servers.fresh(kind)
     ran: list[int] = []
 
-    @queueable
+    @queueable(max_attempts=1)
     def work(n: int) -> None:
         ran.append(n)
+        if n < 0:
+            raise ValueError(n)
 
-    database = Database(url)
-    database.tables.metadata.drop_all(database.engine)
-    script = Migrator(database).sql()
-    with database.writing() as connection:
-        for statement in script.split(";\n"):
-            connection.exec_driver_sql(statement)
+    public = Database(url)
+    public.tables.metadata.drop_all(public.engine)
+    if schema:
+        with public.writing() as connection:
+            connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+    database = Database(url, schema=schema)
+    make(database)
     assert Migrator(database).status().pending == ()
+    assert bool(inspect(public.engine).get_table_names()) == (schema is None)
     database.close()
-    gello = Gello(url, jobs=[work])
+    public.close()
+    gello = Gello(url, jobs=[work], table_schema=schema)
     gello.queue.push(work, 1)
-    gello.queue.later("1s", work, 2)
+    gello.queue.bulk([work.job(n) for n in (2, -1)])
+    gello.queue.later("1s", work, 3)
     worker = gello.worker(concurrency=1)
     worker.start()
-    wait_for(lambda: ran == [1, 2])
+    wait_for(lambda: ran == [1, 2, -1, 3])
     wait_for(lambda: gello.queue.size(state="reserved") == 0)
     worker.stop()
+    assert gello.failed.retry_all() == 1
+    assert gello.queue.clear() == 1
     gello.close()
 
 
@@ -122,14 +143,4 @@ def test_tables_in_a_schema_that_is_there_need_no_right_to_create_one(owner: tup
     database = Database(owner[1], schema="jobs")
     assert Migrator(database).install()
     assert Migrator(database).install() == []
-    database.close()
-
-
-def test_the_printed_sql_makes_the_schema_that_is_set(owner: tuple[Connection, str]) -> None:
-    connection, url = owner
-    connection.exec_driver_sql("DROP SCHEMA jobs")
-    database = Database(url, schema="jobs")
-    for statement in Migrator(database).sql().split(";\n"):
-        connection.exec_driver_sql(statement)
-    assert connection.exec_driver_sql("SELECT version FROM jobs.queue_migrations").scalar_one() == 1
     database.close()

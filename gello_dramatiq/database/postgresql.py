@@ -24,7 +24,6 @@ MEANINGS = {
     "Connection refused": "isn't there: nothing listens at this host and port; start the server, or mend the URL.",
     "failed to resolve host": "has a host name that can't be found; mend the URL.",
     "could not translate host name": "has a host name that can't be found; mend the URL.",
-    "failed to resolve host": "has a host name that can't be found; mend the URL.",
     "invalid response to SSL negotiation": "is no PostgreSQL: another program listens at this host and port; mend the "
     "URL.",
     "invalid connection option": "has an option in its URL that PostgreSQL doesn't know; mend it.",
