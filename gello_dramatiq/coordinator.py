@@ -178,7 +178,9 @@ class Coordinator:
         try:
             self.attach()
             self._turn()
-            self._trouble = 0
+            if self._trouble:
+                log.warning("The %s broker is back.", self.broker.name)
+                self._trouble = 0
         except TablesMissing:
             raise
         except BrokerConnectionError as error:
@@ -297,11 +299,13 @@ class Coordinator:
 
     def _left(self) -> bool:
         """Whether anything is still to be settled."""
-        return bool(self.settler.unsettled or self.completer.waiting or not self.completer.inbox.empty())
+        return self._attached and bool(
+            self.settler.unsettled or self.completer.waiting or not self.completer.inbox.empty()
+        )
 
     def _wait_for_broker(self, error: BaseException) -> None:
         wait = min(0.1 * 2**self._trouble, 1.0)
         if self._trouble == 0:
-            log.warning("The %s broker can't be reached; trying again until it is back: %s", self.broker.name, error)
+            log.warning("The %s broker can't be used; trying again until it can: %s", self.broker.name, error)
         self._trouble += 1
         time.sleep(wait)

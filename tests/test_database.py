@@ -47,6 +47,7 @@ def test_sqlite_installs_itself_at_first_use_and_not_before(tmp_path: Path) -> N
         ("nonsense", "is no database URL"),
         ("sqlite://", "in memory is lost"),
         ("sqlite:///:memory:", "in memory is lost"),
+        ("sqlite://jobs/gello.db", "write three: sqlite:///jobs/gello.db"),
         ("sqlite:////no/such/folder/gello.db", "there is no folder '/no/such/folder'"),
         ("nosuch://host/db", "nosuch"),
         ("oracle://ann:secret@host/db", r"ann:\*\*\*@host/db: Gello doesn't speak oracle; it speaks mariadb"),

@@ -178,10 +178,24 @@ def test_a_limit_that_somebody_set_for_locks_is_kept() -> None:
     database.close()
 
 
-def test_nothing_is_set_for_the_sessions_of_a_pooler() -> None:
-    database = Database(f"{servers.fresh('postgresql')}?notify=off")
-    with database.read() as connection:
+def test_nothing_is_set_or_prepared_for_the_sessions_of_a_pooler() -> None:
+    gello = Gello(f"{servers.fresh('postgresql')}?notify=off", jobs=[work])
+    for n in range(10):
+        gello.queue.push(work, n)
+    with gello.database.read() as connection:
         assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "0"
+        assert connection.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one() == 0
+    gello.close()
+
+
+@SERVERS
+def test_a_table_that_is_missing_among_the_others_is_named(kind: str) -> None:
+    database = Database(servers.fresh(kind))
+    with database.write() as connection:
+        connection.execute(text("DROP TABLE queue_workers"))
+    for ask in (Migrator(database).status, Migrator(database).install):
+        with pytest.raises(DatabaseUnavailable, match="lacks queue_workers, although queue_migrations says it was"):
+            ask()
     database.close()
 
 

@@ -422,6 +422,17 @@ def test_a_stock_worker_leaves_the_jobs_of_queues_that_it_does_not_serve(
     gello.close()
 
 
+def test_a_stock_worker_whose_database_was_never_there_ends_soon() -> None:
+    gello = Gello("postgresql://ann@127.0.0.1:9/shop")
+    worker = dramatiq.Worker(gello.broker, worker_threads=1)
+    worker.start()
+    time.sleep(0.5)
+    before = time.monotonic()
+    worker.stop()
+    assert time.monotonic() - before < 5, "not as long as outcomes may take, of which there are none"
+    gello.close()
+
+
 @pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
 def test_flags_of_a_worker_hold_for_jobs_that_its_app_comes_to_know_later(stock: bool) -> None:
     seen: list[int | None] = []

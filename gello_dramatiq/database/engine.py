@@ -86,7 +86,7 @@ class Database:
     @property
     def shown(self) -> str:
         """The URL without its password."""
-        return mask(self.url.render_as_string(hide_password=True))
+        return mask(self.url.set(drivername=self.dialect).render_as_string(hide_password=True))
 
     @property
     def exists(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, create_mock_engine, inspect, select
 from sqlalchemy.schema import CreateSchema
 
-from ..errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable, TablesMissing
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -116,6 +116,16 @@ class Migrator:
         statements += [f"INSERT INTO {table} VALUES ({each.version}, 0);" for each in self._migrations]
         return "\n\n".join(statements)
 
+    def _refuse_holes(self, connection: Connection) -> None:
+        tables = self._database.tables
+        ours = {table.name for table in (tables.jobs, tables.failed, tables.workers)}
+        missing = ours - set(inspect(connection).get_table_names(schema=tables.metadata.schema))
+        if missing:
+            raise TablesMissing(
+                f"{self._database.shown} lacks {', '.join(sorted(missing))}, although {tables.migrations.name} says it "
+                "was created: restore it from a backup, or create it by hand with what `gello db sql` prints."
+            )
+
     def _status(self, connection: Connection) -> Status:
         table = self._database.tables.migrations
         applied: set[int] = set()
@@ -127,4 +137,6 @@ class Migrator:
             raise DatabaseUnavailable(
                 f"{self._database.shown} has tables of version {version}, this Gello knows {newest}; upgrade Gello."
             )
+        if applied:
+            self._refuse_holes(connection)
         return Status(version, newest, tuple(each for each in self._migrations if each.version not in applied))

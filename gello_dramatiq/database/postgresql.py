@@ -81,6 +81,8 @@ class PostgreSQL(Server):
             keepalives_count=3,
             tcp_user_timeout=10_000,
             application_name="gello",
+            # Statements are prepared in a session, which a pooler may hand to another program.
+            **({} if self._keeps_sessions else {"prepare_threshold": None}),
         )
         if self._keeps_sessions:
             event.listen(engine, "connect", _prepare)

@@ -48,8 +48,9 @@ class SQLite:
 
     def check(self, url: URL) -> None:
         if url.host:
+            file = "/".join(part for part in (url.host, url.database) if part)
             raise InvalidSetting(
-                f"{url}: with two slashes this names a host, and SQLite has none; write three: sqlite:///{url.host}."
+                f"{url}: with two slashes this names a host, and SQLite has none; write three: sqlite:///{file}."
             )
         if url.database in (None, "", ":memory:"):
             raise InvalidSetting(

@@ -134,6 +134,16 @@ def test_no_transaction_is_refused_instead_of_pushed_at_once(bench: Bench) -> No
     assert app.queue.size() == 0
 
 
+@on("postgresql", "mariadb")
+def test_a_connection_that_commits_each_statement_by_itself_is_refused(bench: Bench) -> None:
+    app = bench.app(work)
+    engine = create_engine(read_url(bench.url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, pytest.raises(InvalidSetting, match="AUTOCOMMIT: it has no transaction"):
+        app.queue.within(connection).push(work, 1)
+    assert app.queue.size() == 0
+    engine.dispose()
+
+
 def test_a_broker_without_a_database_says_that_it_cannot() -> None:
     app = Gello("memory://", jobs=[work])
     with pytest.raises(Unsupported, match="The memory broker keeps no jobs in a database"):

@@ -124,17 +124,24 @@ class Leases:
 
     def _run(self) -> None:
         pause = self._lease / BEATS
+        missed = 0
         while not self._stopped.wait(pause):
             pause = self._lease / BEATS
             try:
                 self.beat()
                 self.sweep()
             except BrokerConnectionError as error:
-                log.warning("No beat for %s: %s", self._member.name, error)
                 # Soon: a connection that died says nothing about the database, and others may see no beat of ours.
                 pause /= BEATS
+                missed += 1
+                if missed == 1:
+                    log.warning("No beat for %s: %s", self._member.name, error)
             except Exception:
                 log.exception("The beat of %s met an error that it doesn't know; it goes on.", self._member.name)
+            else:
+                if missed:
+                    log.warning("%s beats again.", self._member.name)
+                missed = 0
 
     def beat(self) -> None:
         """Show that this worker lives. If others took it for dead, it goes on under a new name."""

@@ -18,7 +18,8 @@ class MySQL(Statements):
     claims seldom wait for each other; where they do, one is tried again.
     """
 
-    clock: ClassVar[str] = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+    # Of no zone: a caller's own connection may have one, with an hour that comes twice.
+    clock: ClassVar[str] = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
 
     def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
         shared = super().texts(jobs, failed, clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, literal_column
@@ -201,16 +201,19 @@ def connection_of(transaction: Any) -> Connection:
     """The connection of a caller's transaction.
 
     Raises:
-      InvalidSetting: It is neither a Connection nor a Session.
+      InvalidSetting: It is neither a Connection nor a Session, or it commits each statement by itself.
     """
-    if isinstance(transaction, Connection):
-        return transaction
     # Whoever has a Session has loaded this already.
     from sqlalchemy.orm import Session, scoped_session
 
-    if not isinstance(transaction, Session | scoped_session):
+    if not isinstance(transaction, Connection | Session | scoped_session):
         raise InvalidSetting(
             f"within(…) takes a SQLAlchemy Connection or Session, not {type(transaction).__name__}; of an async one "
             "give what run_sync gives: await session.run_sync(lambda sync: gello.queue.within(sync).push(…))."
         )
-    return transaction.connection()
+    connection = transaction if isinstance(transaction, Connection) else transaction.connection()
+    with suppress(NotImplementedError):  # not every driver can tell
+        driver: Any = connection.connection.dbapi_connection
+        if connection.dialect.detect_autocommit_setting(driver):
+            raise InvalidSetting("This connection is set to AUTOCOMMIT: it has no transaction that a push could be in.")
+    return connection
