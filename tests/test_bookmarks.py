@@ -33,9 +33,9 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def broker() -> Iterator[DatabaseBroker]:
-    gello = Gello(servers.fresh("postgresql"), jobs=[work])
+@pytest.fixture(params=["postgresql"])
+def broker(request: pytest.FixtureRequest) -> Iterator[DatabaseBroker]:
+    gello = Gello(servers.fresh(request.param), jobs=[work])
     assert isinstance(gello.broker, DatabaseBroker)
     yield gello.broker
     gello.close()
@@ -78,6 +78,7 @@ def test_a_claim_from_a_bookmark_doesnt_pass_what_was_claimed_beside_a_held_tran
     assert front > 5 * marked > 0
 
 
+@pytest.mark.parametrize("broker", ["postgresql", "mariadb"], indirect=True)
 def test_what_stands_before_a_bookmark_is_claimed_once_it_ends_or_finds_nothing(
     broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:

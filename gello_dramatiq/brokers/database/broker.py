@@ -70,6 +70,7 @@ class DatabaseBroker(GelloBroker):
         self._watcher: Watcher | None = None
         self._promoted_at = 0.0
         self._unsure = False
+        self._backlog = False
 
     def close(self) -> None:
         """Close the database's connections; they open again at the next use."""
@@ -251,6 +252,7 @@ class DatabaseBroker(GelloBroker):
         if limit <= 0 or not queues:
             return []
         rows: list[Any] = run(partial(self._sql.claim, owner=owner_number(owner), queues=queues, limit=limit))
+        self._backlog = len(rows) == limit
         return rows
 
     def _reconcile(self, owner: str) -> None:
@@ -265,7 +267,7 @@ class DatabaseBroker(GelloBroker):
 
     def _worth_a_claim(self, queues: Sequence[str], limit: int) -> bool:
         """Whether there is something to claim: asked without a lock, where a claim that finds nothing costs more."""
-        if limit <= 0 or self._sql.claims_at_once:
+        if limit <= 0 or self._backlog or self._sql.claims_at_once:
             return limit > 0 and bool(queues)
         with self.database.read() as connection:
             return any(self._sql.ask(connection, "any_ready", name) for name in queues)

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Table, func, select
 from ...database.engine import Database
 from ...database.tables import Tables
 from ...errors import DatabaseUnavailable
-from .bookmarks import FRONT, Bookmarks, Position
-from .statements import FIRST, PROMOTE, SOONEST, Row, Statements
+from .bookmarks import FRONT, Position
+from .statements import BACKLOG, FIRST, PROMOTE, SOONEST, Row, Statements
 from .watch import SELDOM, Polling
 
 log = logging.getLogger("gello.worker")
@@ -27,8 +27,6 @@ COALESCE = 0.02
 """Seconds in which a process announces a queue once: whoever was woken looks again before they are over twice."""
 CLOSING = 0.2
 """Seconds until a listener notices that it is closed."""
-BACKLOG = 64
-"""Jobs that one claim finds where the time of the next counts."""
 
 LISTENING = 1.0
 """Seconds between two looks at the most, while announcements arrive."""
@@ -50,7 +48,6 @@ class PostgreSQL(Statements):
         super().__init__(tables)
         self.channel = f"gello_{zlib.crc32(tables.jobs.fullname.encode()):08x}"
         self._announced: dict[str, float] = {}
-        self._bookmarks = Bookmarks()
 
     def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
         shared = super().texts(jobs, failed, clock)
@@ -102,7 +99,7 @@ class PostgreSQL(Statements):
         if not rows and any(place != FRONT for place in places):
             rows = self._claim(connection, owner, queues, [FRONT] * len(queues), limit)
         if rows:
-            self._look_ahead(connection, rows)
+            self._look_ahead(connection, rows[-1][3], _place(rows[-1]), len(rows) >= BACKLOG)
         return [row[:7] for row in rows]
 
     def _claim(
@@ -116,15 +113,6 @@ class PostgreSQL(Statements):
         turn = {queue: number for number, queue in enumerate(queues)}
         rows.sort(key=lambda row: (turn[row[3]], *_place(row)))  # RETURNING has no order
         return rows
-
-    def _look_ahead(self, connection: Connection, rows: Sequence[Any]) -> None:
-        """Remember how far the last queue was claimed, where its backlog makes looks from the front slow."""
-        queue, place = rows[-1][3], _place(rows[-1])
-        if not self._bookmarks.asks(queue):
-            self._bookmarks.move(queue, place)
-        elif len(rows) >= BACKLOG:
-            for (seconds,) in self.ask(connection, "first_look", queue):
-                self._bookmarks.measured(queue, place, seconds)
 
     def insert_within(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         super().insert_within(connection, table, rows)

@@ -12,12 +12,15 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, literal_colu
 from ...database.engine import Database
 from ...database.tables import DELAYED, READY, Tables
 from ...errors import InvalidSetting
+from .bookmarks import Bookmarks, Position
 from .watch import Polling, Watcher
 
 PROMOTE = 1000
 """Delayed jobs that are promoted at once."""
 CLEAR = 5000
 """Jobs that are dropped at once."""
+BACKLOG = 64
+"""Jobs that one claim finds where the time of the next counts."""
 FIRST = "WHERE queue = ? AND state = 0 ORDER BY precedence, available_at, id LIMIT ?"
 """The next jobs of a queue, in order."""
 SOONEST = "WHERE queue = ? AND state = 1 ORDER BY available_at LIMIT ?"
@@ -52,6 +55,7 @@ class Statements:
     """Whether any number of jobs is one statement."""
 
     def __init__(self, tables: Tables) -> None:
+        self._bookmarks = Bookmarks()
         texts = self.texts(tables.jobs.fullname, tables.failed.fullname, self.clock)
         self.sql = {name: text.replace("?", self.mark) for name, text in texts.items()}
 
@@ -140,6 +144,14 @@ class Statements:
         what the first one committed.
         """
         raise NotImplementedError
+
+    def _look_ahead(self, connection: Connection, queue: str, place: Position, backlog: bool) -> None:
+        """Remember how far a queue was claimed, where a backlog is and looks from its front are slow."""
+        if not self._bookmarks.asks(queue):
+            self._bookmarks.move(queue, place)
+        elif backlog:
+            for (seconds,) in self.ask(connection, "first_look", queue):
+                self._bookmarks.measured(queue, place, float(seconds))
 
     def done(self, connection: Connection, fences: Iterable[Fence]) -> int:
         """Delete jobs."""
