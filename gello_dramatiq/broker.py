@@ -64,7 +64,10 @@ class GelloBroker(Broker):
     """What people call it."""
 
     writes_failures: bool = False
-    """Whether `settle` itself writes the row of a failed job, in the transaction that gives the message up."""
+    """Whether `settle` itself writes the row of a failed job, in the transaction that gives the message up.
+
+    Then it also says in `kept` whether there is one: there is none for a failure that came too late.
+    """
 
     settles_as_it_claims = True
     """Whether `exchange` is one step, which an error undoes as a whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from dramatiq import Message
@@ -33,7 +34,7 @@ class Claim(MessageProxy):
       started: Set by the thread that begins to run it.
       lost: Set when it turned out not to be this worker's any more.
       settled: Set once an outcome is on its way, so that a second ack changes nothing.
-      kept: Set once the row of the failed job is written, where settling doesn't write it.
+      kept: Set once the row of the failed job is written: by settling, or before it.
       outcome: What the attempt came to.
     """
 
@@ -93,6 +94,11 @@ class Claim(MessageProxy):
             return False
         self.settled = True
         return True
+
+    @cached_property
+    def generation(self) -> str:
+        """Names its failure: the same one however often that is written, as an answer may be lost."""
+        return new_job_id()
 
     @property
     def message(self) -> Claim:

@@ -180,9 +180,13 @@ class Completer:
         """Outcomes were performed: what follows from them happens now."""
         if stale:
             self.stale += stale
-            log.warning("%d outcome(s) came too late: another worker has the job by now.", stale)
+            log.warning(
+                "%d outcome(s) came too late and changed nothing: another worker has or had the job, or they were "
+                "settled before, by a commit whose answer was lost.",
+                stale,
+            )
         for claim in claims:
-            if _outcome(claim).kind is Kind.FAILED and claim.actor_name in self._broker.actors:
+            if _outcome(claim).kind is Kind.FAILED and claim.kept and claim.actor_name in self._broker.actors:
                 self._hooks.submit(self._after_failure, claim)
 
     def close(self, until: float) -> None:

@@ -100,5 +100,5 @@ class Settler:
         for claim in claims:
             kind = claim.outcome.kind if claim.outcome else Kind.DONE
             self.processed += kind is not Kind.RELEASED
-            self.failed += kind is Kind.FAILED
+            self.failed += kind is Kind.FAILED and claim.kept
         self._completer.settled(claims, stale)

@@ -150,6 +150,7 @@ def record(message: Any) -> FailedJob:
     outcome: Outcome = getattr(message, "outcome", None) or undecided(message)
     error = outcome.error
     progress = outcome.progress or envelope.progress(message.options)
+    claim = message if isinstance(message, Claim) else None
     return FailedJob(
         id=message.message_id,
         queue=message.queue_name,
@@ -159,7 +160,8 @@ def record(message: Any) -> FailedJob:
         traceback=_clean(progress.traceback if isinstance(error, JobEnded) else _traceback(error)),
         attempts=tuple(progress.history),
         failed_at=datetime.now(UTC),
-        message=message.raw if isinstance(message, Claim) else message.encode(),
+        message=claim.raw if claim else message.encode(),
+        generation=claim.generation if claim else new_job_id(),
     )
 
 

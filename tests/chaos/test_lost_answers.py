@@ -13,6 +13,7 @@ from tests.contracts.conftest import wait_for
 from tests.proxy import Proxy
 
 ran: list[int] = []
+hooks: list[int] = []
 
 
 @queueable(max_attempts=1)
@@ -20,6 +21,11 @@ def work(n: int) -> None:
     ran.append(n)
     if n < 0:
         raise ValueError(n)
+
+
+@work.on_failure
+def told(error: BaseException, n: int) -> None:
+    hooks.append(n)
 
 
 @pytest.fixture(params=servers.ADMIN)
@@ -31,6 +37,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def direct(kind: str) -> Iterator[Gello]:
     """An app that asks the server itself."""
     ran.clear()
+    hooks.clear()
     url = servers.fresh(kind)
     gello = Gello(url, jobs=[work])
     yield gello
@@ -90,10 +97,13 @@ def test_what_was_claimed_or_settled_unheard_runs_once(
     assert direct.failed.count() == 0
 
 
-def test_a_job_whose_failure_was_kept_unheard_is_kept_once(app: Gello, direct: Gello, proxy: Proxy) -> None:
+def test_a_job_whose_failure_was_kept_unheard_is_kept_once_and_calls_its_hook_once(
+    app: Gello, direct: Gello, proxy: Proxy
+) -> None:
     direct.queue.push(work, -1)
     proxy.swallow_answer_to("INTO failed_jobs", "COMMIT")
     work_all(app, direct)
     assert proxy.cut == 1
     assert ran == [-1]
     assert direct.failed.count() == 1
+    assert hooks == [-1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +128,53 @@ def test_settling_twice_changes_nothing_the_second_time(bench: Bench) -> None:
     assert ours(app).settle([claim]) == 0
     assert ours(app).settle([claim]) == 1
     assert app.queue.size() == 1
+
+
+@on(*DURABLE)
+def test_of_failures_settled_together_those_are_known_as_kept_that_came_in_time_now_or_before(bench: Bench) -> None:
+    @queueable
+    def work(n: int) -> None: ...
+
+    app = bench.app(work)
+    app.queue.bulk([work.job(n) for n in range(3)])
+    claims = ours(app).claim("one", ["default"], 3)
+    for claim in claims:
+        claim.outcome = Outcome(Kind.FAILED, error=ValueError(), reason=Reason.ERROR)
+    before, now, late = claims
+    assert ours(app).settle([claim_copy(late, GIVEN_BACK)]) == 0
+    assert ours(app).settle([before]) == 0
+    assert ours(app).settle(claims) == 2
+    assert (before.kept, now.kept, late.kept) == (True, True, False)
+    assert {job.id for job in app.failed.all()} == {before.message_id, now.message_id}
+
+
+@on(*DURABLE)
+def test_a_failure_that_comes_too_late_counts_for_nothing_and_calls_no_hook(bench: Bench) -> None:
+    runs: list[int] = []
+    hooks: list[BaseException] = []
+    let_go = threading.Event()
+
+    @queueable(max_attempts=1)
+    def work() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            let_go.wait(10)
+            raise ValueError
+
+    work.on_failure(hooks.append)
+    app = bench.app(work)
+    broker = ours(app)
+    assert isinstance(broker, DatabaseBroker)
+    work.push()
+    worker = app.worker(concurrency=1)
+    worker.start()
+    wait_for(lambda: len(runs) == 1)
+    assert broker.free_dead_process(socket.gethostname(), os.getpid()) == 1
+    let_go.set()
+    wait_for(lambda: len(runs) == 2)
+    worker.stop(timeout=5)
+    assert (hooks, app.failed.count(), worker.status().failed) == ([], 0, 0)
+    assert app.queue.size() == app.queue.size(state="reserved") == 0
 
 
 @on(*OURS)
@@ -485,9 +534,6 @@ def test_an_owner_without_a_worker_row_is_freed_too(bench: Bench) -> None:
 
 @on(*DURABLE)
 def test_what_a_dead_process_held_can_be_freed_at_once(bench: Bench) -> None:
-    import os
-    import socket
-
     @queueable
     def work() -> None: ...
 

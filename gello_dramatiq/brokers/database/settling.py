@@ -26,7 +26,7 @@ def settle(sql: Statements, connection: Connection, claims: Sequence[Claim], wri
     gone: list[tuple[Any, ...]] = []
     given_back: list[tuple[Any, ...]] = []
     put_back: list[tuple[Any, ...]] = []
-    failed: list[tuple[Any, ...]] = []
+    failures: list[Claim] = []
     for claim in claims:
         outcome = claim.outcome or DONE
         fence = (claim.key, claim.lease)
@@ -38,13 +38,17 @@ def settle(sql: Statements, connection: Connection, claims: Sequence[Claim], wri
         else:
             gone.append(fence)
             if outcome.kind is Kind.FAILED and writes_failures:
-                failed.append((*_columns(claim), *fence))
+                failures.append(claim)
     # First the rows of failed jobs: they are read from the job's own row, which is still there.
-    sql.run(connection, "keep_failed", failed)
+    sql.run(connection, "keep_failed", [(*_columns(claim), claim.key, claim.lease) for claim in failures])
     settled = sql.done(connection, gone)
     settled += sql.run(connection, "give_back", given_back)
     settled += sql.run(connection, "put_back", put_back)
-    return len(claims) - settled
+    stale = len(claims) - settled
+    for claim in failures:
+        # Of the stale ones, those are kept that were settled before, by a commit whose answer was lost.
+        claim.kept = not stale or bool(sql.ask(connection, "kept", claim.message_id, claim.generation))
+    return stale
 
 
 def free(sql: Statements, connection: Connection, owner: int) -> int:

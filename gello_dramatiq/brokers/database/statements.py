@@ -79,6 +79,7 @@ class Statements:
                 INSERT INTO {failed} (id, queue, name, message, generation, reason, exception, traceback, attempts,
                                       payload, failed_at)
                 SELECT job_id, queue, name, message, ?, ?, ?, ?, ?, ?, ? FROM {jobs} WHERE id = ? AND lease = ?""",
+            "kept": f"SELECT 1 FROM {failed} WHERE id = ? AND generation = ?",
             "drop_failed": f"DELETE FROM {failed} WHERE id = ? AND generation = ?",
             "begun": f"UPDATE {jobs} SET marked = 1 WHERE id = ? AND lease = ?",
             "owned": f"SELECT id, lease, marked, deaths FROM {jobs} WHERE state = 2 AND owner = ?",
