@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
 from gello_dramatiq.brokers.database.leases import owner_number
 from gello_dramatiq.brokers.database.settling import free
 from gello_dramatiq.errors import DatabaseUnavailable
+from gello_dramatiq.failed_jobs.record import FailedJob
 from gello_dramatiq.outcome import Kind, Outcome, Reason
 from tests import servers
 from tests.contracts.conftest import wait_for
@@ -80,6 +82,23 @@ def test_a_job_that_a_reaper_meets_while_its_failure_is_kept_does_not_run_again(
     reaper.join()
     assert reaped == [0]
     assert (app.failed.count(), app.queue.size()) == (1, 0)
+
+
+def test_of_two_that_keep_a_failure_of_one_job_at_once_both_succeed_and_one_row_is_left(
+    app: Gello, other: Gello
+) -> None:
+    earlier, later = (
+        FailedJob("a", "default", "work", Reason.ERROR, "ValueError", "", (), datetime.now(UTC), b"{}")
+        for _ in range(2)
+    )
+
+    def overtake(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO failed_jobs") and not other.failed.count():
+            other.failed.store.add(earlier)
+
+    event.listen(app.database.engine, "before_cursor_execute", overtake)
+    app.failed.store.add(later)
+    assert [job.generation for job in app.failed.all()] == [later.generation]
 
 
 def test_a_delayed_job_that_is_promoted_while_its_queue_is_cleared_is_dropped(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
 
 from ..database.engine import Database
 from ..outcome import Reason
@@ -25,9 +26,16 @@ class SqlFailedJobs:
 
     def add(self, job: FailedJob) -> None:
         table = self._table
-        with self._database.write() as connection:
+
+        def replace(connection: Connection) -> None:
             connection.execute(delete(table).where(table.c.id == job.id))
             connection.execute(table.insert(), columns(job))
+
+        try:
+            self._database.transact(replace)
+        except IntegrityError:
+            # Another was added between the two; that is committed by now, and found.
+            self._database.transact(replace)
 
     def all(self, wanted: Filter, limit: int | None, offset: int) -> list[FailedJob]:
         table = self._table
@@ -46,8 +54,7 @@ class SqlFailedJobs:
         this = table.c.id == id
         if generation is not None:
             this &= table.c.generation == generation
-        with self._database.write() as connection:
-            return connection.execute(delete(table).where(this)).rowcount == 1
+        return self._database.transact(lambda connection: connection.execute(delete(table).where(this)).rowcount == 1)
 
     def prune(self, wanted: Filter) -> int:
         table = self._table

@@ -19,9 +19,11 @@ import dramatiq
 import pytest
 from dramatiq import Message
 from dramatiq.middleware import MiddlewareError
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from gello_dramatiq import Gello, queueable
+from gello_dramatiq.database.backend import Deadlock
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.errors import FailedJobNotFound, InvalidPayload
 from gello_dramatiq.failed_jobs.memory import MemoryFailedJobs
@@ -137,6 +139,27 @@ def test_forget_drops_one_and_with_a_generation_only_that_failure(store: FailedJ
     assert store.find("a") is not None
     assert store.forget("a")
     assert not store.forget("a")
+
+
+@on(*DURABLE)
+@pytest.mark.parametrize("act", ["add", "forget"])
+def test_keeping_or_dropping_a_row_is_tried_again_after_a_deadlock(bench: Bench, act: str) -> None:
+    app = bench.app()
+    store, deadlocks = app.failed.store, [1, 2, 3]
+    store.add(failed("a", exception="first"))
+
+    def give_way(*_: Any) -> None:
+        if deadlocks:
+            deadlocks.pop()
+            raise Deadlock("another goes on")
+
+    event.listen(app.database.engine, "before_cursor_execute", give_way)
+    if act == "add":
+        store.add(failed("a", exception="second"))
+    else:
+        assert store.forget("a")
+    assert deadlocks == []
+    assert [job.exception for job in app.failed.all()] == (["second"] if act == "add" else [])
 
 
 def test_prune_of_thousands_drops_them_all(store: FailedJobStore) -> None:
