@@ -248,7 +248,7 @@ class Coordinator:
         # A pause may have come while the broker was asked.
         late = [claim for claim in claims if not self._served.let(claim.queue_name)]
         self.completer.give_back(late)
-        runnable = [claim for claim in claims if claim not in late and self._known(claim)]
+        runnable = [claim for claim in claims if not claim.settled and self._known(claim)]
         self.held.update(runnable)
         self._unstarted.add(runnable)
         for claim in runnable:
