@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,20 @@ def test_tables_that_were_dropped_are_named_with_the_command_that_makes_them(tmp
 def still_open(folder: Path) -> list[str]:
     """The database files in a folder that this process has open."""
     return [file.path for file in psutil.Process().open_files() if Path(file.path).is_relative_to(folder.resolve())]
+
+
+def test_a_pool_without_a_free_connection_says_how_many_it_has_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gello.db'}")
+    pool: Any = database.engine.pool
+    monkeypatch.setattr(pool, "_timeout", 0.01)
+    with ExitStack() as held:
+        for _ in range(72):
+            held.enter_context(database.read())
+        with pytest.raises(DatabaseUnavailable, match=r"none of .* 72 connections .*; use it from fewer threads at"):
+            held.enter_context(database.read())
+    database.close()
 
 
 def test_an_app_that_is_closed_closes_both_its_databases_and_the_broker_s_watcher(tmp_path: Path) -> None:

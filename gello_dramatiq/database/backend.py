@@ -14,6 +14,9 @@ from .tables import Tables
 BUSY = 3.0
 """Seconds to wait for a lock, a connection or an answer before saying so."""
 
+POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 64, "pool_timeout": BUSY}
+"""How many connections a process opens at most, and keeps."""
+
 
 class Deadlock(DatabaseUnavailable):
     """The server ended this transaction, so that another could go on; nothing of it has happened."""

@@ -18,7 +18,7 @@ from ..deadline import calm
 from ..errors import DatabaseUnavailable, InvalidSetting
 from ..forks import Gate, stand_still_in_forks
 from ..masking import mask
-from .backend import BUSY, Backend, Deadlock
+from .backend import BUSY, POOL, Backend, Deadlock
 from .tables import Tables, tables
 
 T = TypeVar("T")
@@ -250,7 +250,10 @@ class Database:
     def explain(self, error: Exception) -> Exception:
         """A database error in words, or the error itself where the database isn't at fault."""
         if isinstance(error, PoolTimeout):
-            return DatabaseUnavailable(f"{self.shown}: no connection became free within {BUSY:g} s.")
+            return DatabaseUnavailable(
+                f"{self.shown}: none of this process's {POOL['pool_size'] + POOL['max_overflow']} connections became "
+                f"free within {BUSY:g} s; use it from fewer threads at once, or look for a transaction that hangs."
+            )
         cause = getattr(error, "orig", None) or error
         explained = self.backend.explain(cause, self.shown)
         if explained is None and (isinstance(error, OSError) or getattr(error, "connection_invalidated", False)):

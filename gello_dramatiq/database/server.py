@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError
 
-from .backend import BUSY
+from .backend import POOL
 
 TRUSTED = 1.0
 """Seconds that a connection may lie unused before it is asked whether it lives."""
@@ -45,9 +45,7 @@ def open_server(url: URL, *, end: Callable[[Any], None], **arguments: Any) -> En
       end: Ends a transaction that was left open on a connection of the driver, without a round trip if there is none.
       arguments: For the driver's `connect`.
     """
-    engine = create_engine(
-        url, connect_args=arguments, pool_size=8, max_overflow=64, pool_timeout=BUSY, pool_reset_on_return=None
-    )
+    engine = create_engine(url, connect_args=arguments, pool_reset_on_return=None, **POOL)
     event.listen(engine, "reset", partial(_end, end))
     event.listen(engine, "begin", _begin)
     event.listen(engine, "checkin", _remember)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
 from ..errors import DatabaseUnavailable, InvalidSetting
-from .backend import BUSY, tables_missing
+from .backend import BUSY, POOL, tables_missing
 from .tables import Tables
 
 LOOK = 0.0005
@@ -63,7 +63,7 @@ class SQLite:
 
     def open(self, url: URL) -> Engine:
         # No pool's timeout is waited for: a thread holds a connection for one short transaction.
-        engine = create_engine(url, connect_args={"timeout": BUSY}, pool_size=8, max_overflow=64, pool_timeout=BUSY)
+        engine = create_engine(url, connect_args={"timeout": BUSY}, **POOL)
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", _begin)
         return engine
