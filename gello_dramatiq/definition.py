@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from .errors import InvalidDefinition
-from .options import Options, PushOptions, push_options
+from .options import NOTHING_SAID, Options, PushOptions, push_options
 from .payload import Schema
 
 JOB_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,190}")
@@ -61,7 +61,7 @@ class PendingJob:
 
     definition: Definition
     payload: Mapping[str, Any]
-    overrides: Options = field(default_factory=Options)
+    overrides: Options = NOTHING_SAID
 
     def on(self, queue: str) -> PendingJob:
         """The same, for another queue."""

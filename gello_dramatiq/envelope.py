@@ -12,18 +12,22 @@ The names `batch`, `chain`, `context`, `signature`, `trace` and `version` are re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dramatiq import Actor, Message
+from dramatiq.message import get_encoder
 
 from .definition import PendingJob
 from .errors import InvalidPayload, PayloadTooLarge
 from .job import Job, new_job_id
-from .options import Options
+from .options import NOTHING_SAID, Options
 from .outcome import Progress
 
 OPTION = "gello"
+FIELDS = tuple(field.name for field in fields(Message))
+"""What a message consists of; asking for them takes as long as writing them."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -34,7 +38,7 @@ def millis(length: timedelta) -> int:
 
 def build(pending: PendingJob, queue: str) -> Message[Any]:
     """The message of a pending job."""
-    said = _written(pending.overrides)
+    said = {} if pending.overrides is NOTHING_SAID else _written(pending.overrides)
     return Message(
         queue_name=queue,
         actor_name=pending.definition.name,
@@ -56,7 +60,7 @@ def encode(message: Message[Any], limit: int | None) -> bytes:
       PayloadTooLarge: It is larger than the limit.
     """
     try:
-        raw = message.encode()
+        raw = get_encoder().encode({name: getattr(message, name) for name in FIELDS})
     except ValueError as error:  # an int of more than 4,300 digits, which Python doesn't write
         raise InvalidPayload(f"{message.actor_name}: its payload can't be written as JSON: {error}") from error
     if limit is not None and len(raw) > limit:

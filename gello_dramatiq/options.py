@@ -78,6 +78,10 @@ class Options:
 OPTION_NAMES = tuple(option.name for option in fields(Options))
 
 
+NOTHING_SAID = Options()
+"""What a push says that says nothing."""
+
+
 class PushOptions(TypedDict, total=False):
     """What one push may override: what can travel in a message."""
 
