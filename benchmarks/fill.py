@@ -65,7 +65,7 @@ def _fill(broker: Any, rows: int, queue: str, queues: int, delay: int) -> None:
     kind = dialect(broker)
     # In one transaction: a worker that runs meanwhile must not find the seed.
     with broker.database.write() as connection:
-        broker._sql.insert(connection, [broker._row(message, None)])
+        broker._sql.insert(connection, [broker._row(message, None, message.encode())])
         _say(connection, _copy(kind, queue, queues, delay).format(numbers=NUMBERS[kind].format(rows=rows)))
         _say(connection, f"DELETE FROM queue_jobs WHERE {FOUND}")
 
