@@ -51,7 +51,7 @@ def test_where_looks_are_quick_the_next_one_begins_at_the_front_too(clock: Clock
     assert known.asks("default")
 
 
-def test_where_a_look_is_slow_none_is_made_for_twenty_times_as_long(clock: Clock) -> None:
+def test_where_a_look_is_slow_none_is_made_for_thirty_times_as_long(clock: Clock) -> None:
     known = Bookmarks(clock)
     known.measured("default", (0, 5, 7), 0.01)
     assert known.of("default") == (0, 5, 7)

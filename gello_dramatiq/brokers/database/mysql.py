@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from ...database.tables import DELAYED, READY
 from .bookmarks import FRONT
-from .statements import BACKLOG, FIRST, PROMOTE, SOONEST, Row, Statements
+from .statements import FIRST, PROMOTE, SOONEST, Row, Statements
 
 # Not as a comparison of rows, for which no index is used.
 AFTER = "(precedence > ? OR (precedence = ? AND available_at > ?) OR (precedence = ? AND available_at = ? AND id > ?))"
@@ -77,10 +77,9 @@ class MySQL(Statements):
         if after != FRONT:
             rows = self.ask(connection, "first_after", queue, *(after[part] for part in AFTER_PARTS), limit)
         rows = rows or self.ask(connection, "first", queue, limit)
-        backlog = len(rows) >= BACKLOG
-        if rows and (after != FRONT or (backlog and self._bookmarks.asks(queue))):
+        if len(rows) == limit and (after != FRONT or self._bookmarks.asks(queue)):
             (place,) = self.ask(connection, "place", rows[-1][0])
-            self._look_ahead(connection, queue, place, backlog)
+            self._look_ahead(connection, queue, place)
         # The driver reads each column in Python: there is none that is known.
         return [(key, lease, raw, queue, *rest) for key, lease, raw, *rest in rows]
 

@@ -18,7 +18,7 @@ from ...database.engine import Database
 from ...database.tables import Tables
 from ...errors import DatabaseUnavailable
 from .bookmarks import FRONT, Position
-from .statements import BACKLOG, FIRST, PROMOTE, SOONEST, Row, Statements
+from .statements import FIRST, PROMOTE, SOONEST, Row, Statements
 from .watch import SELDOM, Polling
 
 log = logging.getLogger("gello.worker")
@@ -98,8 +98,8 @@ class PostgreSQL(Statements):
         rows = self._claim(connection, owner, queues, places, limit)
         if not rows and any(place != FRONT for place in places):
             rows = self._claim(connection, owner, queues, [FRONT] * len(queues), limit)
-        if rows:
-            self._look_ahead(connection, rows[-1][3], _place(rows[-1]), len(rows) >= BACKLOG)
+        if len(rows) == limit:
+            self._look_ahead(connection, rows[-1][3], _place(rows[-1]))
         return [row[:7] for row in rows]
 
     def _claim(

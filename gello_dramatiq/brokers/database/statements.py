@@ -12,15 +12,13 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, literal_colu
 from ...database.engine import Database
 from ...database.tables import DELAYED, READY, Tables
 from ...errors import InvalidSetting
-from .bookmarks import Bookmarks, Position
+from .bookmarks import FRONT, Bookmarks, Position
 from .watch import Polling, Watcher
 
 PROMOTE = 1000
 """Delayed jobs that are promoted at once."""
 CLEAR = 5000
 """Jobs that are dropped at once."""
-BACKLOG = 64
-"""Jobs that one claim finds where the time of the next counts."""
 FIRST = "WHERE queue = ? AND state = 0 ORDER BY precedence, available_at, id LIMIT ?"
 """The next jobs of a queue, in order."""
 SOONEST = "WHERE queue = ? AND state = 1 ORDER BY available_at LIMIT ?"
@@ -146,13 +144,17 @@ class Statements:
         """
         raise NotImplementedError
 
-    def _look_ahead(self, connection: Connection, queue: str, place: Position, backlog: bool) -> None:
-        """Remember how far a queue was claimed, where a backlog is and looks from its front are slow."""
+    def _look_ahead(self, connection: Connection, queue: str, place: Position) -> None:
+        """Remember how far a queue was claimed, where looks from its front are slow."""
         if not self._bookmarks.asks(queue):
             self._bookmarks.move(queue, place)
-        elif backlog:
+            return
+        # Twice, as anything may keep a server from an answer once.
+        for _ in range(2):
             for (seconds,) in self.ask(connection, "first_look", queue):
                 self._bookmarks.measured(queue, place, float(seconds))
+            if self._bookmarks.of(queue) == FRONT:
+                return
 
     def done(self, connection: Connection, fences: Iterable[Fence]) -> int:
         """Delete jobs."""
