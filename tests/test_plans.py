@@ -44,7 +44,8 @@ def plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Plan]:
 
     def explain(statement: str, *parameters: Any) -> str:
         with broker.database.read() as connection:
-            rows = connection.exec_driver_sql(EXPLAIN[name] + broker._sql.sql[statement], parameters).all()
+            text = broker._sql.sql[statement].replace(":ids", "1")
+            rows = connection.exec_driver_sql(EXPLAIN[name] + text, parameters).all()
         return "; ".join(str(tuple(row)) for row in rows)
 
     explain.database = name  # type: ignore[attr-defined]
@@ -69,8 +70,8 @@ def test_a_claim_reads_its_rows_in_the_order_of_the_index(plan: Plan) -> None:
 
 def test_what_is_settled_is_found_by_its_row_number_and_nothing_else(plan: Plan) -> None:
     name: str = plan.database  # type: ignore[attr-defined]
-    keys: Any = {"sqlite": "[1]", "postgresql": [1], "mariadb": [1]}[name]
-    for found in (plan("done", 1, keys), plan("put_back", 0, 0, b"", 1, 1), plan("begun", 1, 1)):
+    keys: Any = {"sqlite": ["[1]"], "postgresql": [[1]], "mariadb": []}[name]
+    for found in (plan("done", 1, *keys), plan("put_back", 0, 0, b"", 1, 1), plan("begun", 1, 1)):
         assert PRIMARY[name] in found
         assert "queue_jobs_reserved" not in found
 
@@ -85,7 +86,7 @@ def test_what_is_cleared_is_found_by_the_index_of_its_state_and_dropped_by_its_r
         assert not any(scan in found.replace("SCAN queue_jobs USING", "") for scan in ALL_ROWS)
         assert mysql or PRIMARY[plan.database] in found  # type: ignore[attr-defined]
     if mysql:
-        assert PRIMARY["mariadb"] in plan("cleared", [1, 2])
+        assert PRIMARY["mariadb"] in plan("cleared")
 
 
 def test_delayed_held_and_ready_jobs_are_found_by_the_index_of_their_state(plan: Plan) -> None:

@@ -20,7 +20,8 @@ from benchmarks.scenario import THREADS, Figures, NotMeasured, Run, Wanted, comp
 from benchmarks.scratch import any_url, server_url
 
 CASES = (
-    "stub", "memory", "sqlite", "postgresql", "pgqueuer", "mariadb", "launcher",
+    "stub", "memory", "sqlite", "postgresql", "pgqueuer", "pgqueuer_best", "mariadb",
+    "launcher",
     "stub_1ms", "memory_1ms", "sqlite_1ms", "postgresql_1ms",
 )  # fmt: skip
 ROWS = (
@@ -30,7 +31,8 @@ ROWS = (
     compared("PostgreSQL / memory, no-op", "postgresql", "memory", Wanted(0.65)),
     compared("PostgreSQL / memory, 1 ms jobs", "postgresql_1ms", "memory_1ms", Wanted(0.9)),
     compared("MariaDB / memory, no-op", "mariadb", "memory", Wanted(0.4)),
-    compared("PostgreSQL / PgQueuer, no-op", "postgresql", "pgqueuer", Wanted(3.0)),
+    compared("PostgreSQL / PgQueuer with its default batch of 10, no-op", "postgresql", "pgqueuer", Wanted(3.0)),
+    compared("PostgreSQL / PgQueuer with batches of 1,000, no-op", "postgresql", "pgqueuer_best"),
     compared("memory under the stock Worker / stock StubBroker, no-op", "launcher", "stub", Wanted(1.0)),
     compared("SQLite / stock StubBroker, no-op", "sqlite", "stub"),
     compared("memory / stock StubBroker, 1 ms jobs", "memory_1ms", "stub_1ms"),
@@ -38,15 +40,16 @@ ROWS = (
 
 
 def measure(case: str, run: Run) -> Figures:
-    kind, _, slow = case.partition("_")
+    kind, _, how = case.partition("_")
+    slow = how == "1ms"
     jobs = run.jobs // 2 if slow else run.jobs
     match kind:
         case "stub":
-            took = _stock(bool(slow), jobs)
+            took = _stock(slow, jobs)
         case "pgqueuer":
-            took = _pgqueuer(jobs)
+            took = _pgqueuer(jobs, 1000 if how == "best" else 10)
         case _:
-            took = _ours(kind, bool(slow), jobs, run)
+            took = _ours(kind, slow, jobs, run)
     return {**took, "jobs": jobs}
 
 
@@ -81,14 +84,15 @@ def _ours(kind: str, slow: bool, jobs: int, run: Run) -> dict[str, float]:
     return began.since()
 
 
-def _pgqueuer(jobs: int) -> dict[str, float]:
-    """PgQueuer at its best, in an environment of its own: it isn't installed beside Gello."""
+def _pgqueuer(jobs: int, batch: int) -> dict[str, float]:
+    """PgQueuer, in an environment of its own: it isn't installed beside Gello."""
     python = os.environ.get("GELLO_BENCH_PGQUEUER")
     if python is None:
         raise NotMeasured("GELLO_BENCH_PGQUEUER doesn't name the Python of an environment with pgqueuer[asyncpg]")
     url = make_url(server_url("postgresql")).set(drivername="postgresql").render_as_string(hide_password=False)
     script = Path(__file__).resolve().parent.parent / "pgqueuer_peer.py"
-    done = subprocess.run([python, str(script), url, str(jobs)], stdout=subprocess.PIPE, text=True, check=True)
+    command = [python, str(script), url, str(jobs), str(batch)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     took: dict[str, float] = json.loads(done.stdout)
     return took
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
@@ -199,14 +199,18 @@ class Database:
 
     @contextmanager
     def _use(self, connect: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
-        with calm(), self.explained():
-            self._check_at_first_use()
-            with self.gate, connect(self.engine) as connection:
-                try:
-                    yield connection
-                except BaseException as error:
-                    self._let_go_of_broken(connection, error)
-                    raise
+        with calm():
+            # Not by `explained`: a context manager more would be a fiftieth of a push.
+            try:
+                self._check_at_first_use()
+                with self.gate, connect(self.engine) as connection:
+                    try:
+                        yield connection
+                    except BaseException as error:
+                        self._let_go_of_broken(connection, error)
+                        raise
+            except self._errors as error:
+                self._raise_explained(error)
 
     def _let_go_of_broken(self, connection: Connection, error: BaseException) -> None:
         """Never use a connection again that has died, or on which an answer may still be under way.
@@ -242,10 +246,13 @@ class Database:
         try:
             yield
         except self._errors as error:
-            explained = self.explain(error)
-            if explained is error:
-                raise
-            raise explained from error
+            self._raise_explained(error)
+
+    def _raise_explained(self, error: Exception) -> NoReturn:
+        explained = self.explain(error)
+        if explained is error:
+            raise error
+        raise explained from error
 
     def explain(self, error: Exception) -> Exception:
         """A database error in words, or the error itself where the database isn't at fault."""

@@ -11,6 +11,7 @@ from ...database.tables import DELAYED, READY
 from .bookmarks import FRONT
 from .statements import FIRST, PROMOTE, SOONEST, Row, Statements
 
+IDS = ":ids"
 # Not as a comparison of rows, for which no index is used.
 AFTER = "(precedence > ? OR (precedence = ? AND available_at > ?) OR (precedence = ? AND available_at = ? AND id > ?))"
 AFTER_PARTS = (0, 0, 1, 0, 1, 2)
@@ -43,8 +44,8 @@ class MySQL(Statements):
                 SELECT TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)) / 1000000
                 FROM (SELECT id FROM {jobs} {FIRST.replace("LIMIT ?", "LIMIT 1")}) AS found""",
             "place": f"SELECT precedence, available_at, id FROM {jobs} WHERE id = ?",
-            "claim": f"UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ? WHERE id IN ?",
-            "done": f"DELETE FROM {jobs} WHERE lease = ? AND id IN ?",
+            "claim": f"UPDATE {jobs} SET state = 2, lease = lease + 1, owner = ? WHERE id IN ({IDS})",
+            "done": f"DELETE FROM {jobs} WHERE lease = ? AND id IN ({IDS})",
             "keep_failed": f"{shared['keep_failed'].replace('INSERT', 'REPLACE')} FOR UPDATE",
             "promote": f"""
                 UPDATE {jobs} SET state = 0 WHERE state = 1 AND available_at <= {clock}
@@ -54,7 +55,7 @@ class MySQL(Statements):
             # Read first, like a claim: a DELETE with ORDER BY reads and sorts all that is ready, in all queues.
             "clear_0": f"SELECT id FROM {jobs} {FIRST} FOR UPDATE SKIP LOCKED",
             "clear_1": f"SELECT id FROM {jobs} {SOONEST} FOR UPDATE SKIP LOCKED",
-            "cleared": f"DELETE FROM {jobs} WHERE id IN ?",
+            "cleared": f"DELETE FROM {jobs} WHERE id IN ({IDS})",
         }
 
     def insert_many(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -68,7 +69,7 @@ class MySQL(Statements):
                 break
             rows += self._first(connection, queue, limit - len(rows))
         if rows:
-            self.run(connection, "claim", [(owner, sorted(row[0] for row in rows))])
+            self._run_for(connection, "claim", sorted(row[0] for row in rows), owner)
         return rows
 
     def _first(self, connection: Connection, queue: str, limit: int) -> list[Any]:
@@ -85,7 +86,16 @@ class MySQL(Statements):
 
     def clear(self, connection: Connection, state: int, queue: str, limit: int) -> int:
         keys = sorted(row[0] for row in self.ask(connection, f"clear_{state}", queue, limit))
-        return self.run(connection, "cleared", [(keys,)]) if keys else 0
+        return self._run_for(connection, "cleared", keys) if keys else 0
+
+    def _delete(self, connection: Connection, lease: int, keys: list[int]) -> int:
+        return self._run_for(connection, "done", keys, lease)
+
+    def _run_for(self, connection: Connection, name: str, keys: Sequence[int], *parameters: Any) -> int:
+        """Run a statement for these rows; as parameters each of their numbers would be quoted in Python."""
+        with self._cursor(connection) as cursor:
+            cursor.execute(self.sql[name].replace(IDS, ",".join(map(str, keys))), parameters)
+            return int(cursor.rowcount)
 
     @staticmethod
     def _timed(row: Row, now: int) -> tuple[Any, ...]:
