@@ -93,7 +93,7 @@ def test_a_program_with_the_listed_rights_pushes_works_fails_retries_and_clears(
     gello.queue.push(work, 1)
     gello.queue.bulk([work.job(n) for n in (2, 3, -1)])
     gello.queue.later("100ms", work, 4)
-    with gello.database.engine.begin() as transaction:
+    with gello.database.write() as transaction:
         gello.queue.within(transaction).push(work, 5)
     worker = gello.worker(concurrency=1)
     worker.start()

@@ -227,6 +227,8 @@ def connection_of(transaction: Any) -> Connection:
             "give what run_sync gives: await session.run_sync(lambda sync: gello.queue.within(sync).push(…))."
         )
     connection = transaction if isinstance(transaction, Connection) else transaction.connection()
+    if connection.get_execution_options().get("gello_transaction"):
+        return connection  # ours, begun in words
     with suppress(NotImplementedError):  # not every driver can tell
         driver: Any = connection.connection.dbapi_connection
         if connection.dialect.detect_autocommit_setting(driver):
