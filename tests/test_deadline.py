@@ -16,6 +16,9 @@ from gello_dramatiq import deadline
 from gello_dramatiq.deadline import SENT, Deadline, Watchdog
 from gello_dramatiq.errors import JobTimeout
 
+# An interrupt may land in a hook of the garbage collector, such as Hypothesis has: Python drops it there, and says so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def watchdog() -> Any:

@@ -32,7 +32,8 @@ class MySQL(Statements):
     def texts(self, jobs: str, failed: str, clock: str) -> dict[str, str]:
         shared = super().texts(jobs, failed, clock)
         first = f"""
-            SELECT id, lease + 1, message, job_id, deaths, suspect FROM {jobs} {{}} FOR UPDATE SKIP LOCKED"""
+            SELECT id, (lease + 1) << 16 | deaths << 1 | suspect, message, job_id
+            FROM {jobs} {{}} FOR UPDATE SKIP LOCKED"""
         return shared | {
             # The driver sends many rows as one statement only if nothing but parameters stands in VALUES.
             "insert_many": f"""
@@ -81,8 +82,11 @@ class MySQL(Statements):
         if len(rows) == limit and (after != FRONT or self._bookmarks.asks(queue)):
             (place,) = self.ask(connection, "place", rows[-1][0])
             self._look_ahead(connection, queue, place)
-        # The driver reads each column in Python: there is none that is known.
-        return [(key, lease, raw, queue, *rest) for key, lease, raw, *rest in rows]
+        # The driver reads each column in Python, so there are few.
+        return [
+            (key, packed >> 16, raw, queue, job_id, packed >> 1 & 0x7FFF, packed & 1)
+            for key, packed, raw, job_id in rows
+        ]
 
     def clear(self, connection: Connection, state: int, queue: str, limit: int) -> int:
         keys = sorted(row[0] for row in self.ask(connection, f"clear_{state}", queue, limit))
