@@ -17,7 +17,7 @@ refuse_others = @test ! -e $(VENV) $(foreach stamp,$(stamps),-o -e $(VENV)/$(sta
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo$(if $(BROKER),-servers)  ## see Gello at work: a small mailer; BROKER=postgresql or BROKER=mariadb takes a server
+demo: $(VENV)/.demo$(if $(BROKER),-servers)  ## see Gello at work: a small mailer; BROKER=postgresql, mariadb or redis takes a server
 	$(bin)/python -m examples.mailer $(if $(BROKER),--broker $(BROKER))
 
 check: $(VENV)/.dev  ## format, lint, types and floors; changes nothing

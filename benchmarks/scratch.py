@@ -58,7 +58,27 @@ def any_url(kind: str, run: Run, name: str = "gello_bench") -> str:
     """A broker's URL, by its name in the cases; on a server its database has this name."""
     if kind in SERVERS:
         return server_url(kind, name)
+    if kind == "redis":
+        return redis_url()
     return fresh_url(run) if kind == "sqlite" else "memory://"
+
+
+def redis_url() -> str:
+    """The URL of a Redis database that is emptied now.
+
+    Raises:
+      NotMeasured: The server isn't there.
+    """
+    url = os.environ.get("GELLO_BENCH_REDIS", "redis://127.0.0.1:6379/14")
+    try:
+        import redis
+
+        client = redis.Redis.from_url(url, socket_connect_timeout=3)
+        client.flushdb()
+        client.close()
+    except (ImportError, redis.RedisError) as error:
+        raise NotMeasured(f"Redis isn't there: {error}") from error
+    return url
 
 
 def _server(kind: str) -> Any:

@@ -1,7 +1,8 @@
-"""The same jobs on plain Dramatiq: its in-memory broker, with its default middleware."""
+"""The same jobs on plain Dramatiq, with its default middleware: in memory, or on the broker that STOCK_URL names."""
 
 from __future__ import annotations
 
+import os
 import time
 
 import dramatiq
@@ -9,7 +10,17 @@ from dramatiq.brokers.stub import StubBroker
 
 from . import began
 
-broker = StubBroker()
+
+def _broker() -> dramatiq.Broker:
+    url = os.environ.get("STOCK_URL", "")
+    if url.startswith("redis:"):
+        from dramatiq.brokers.redis import RedisBroker
+
+        return RedisBroker(url=url)
+    return StubBroker()
+
+
+broker = _broker()
 broker.emit_after("process_boot")
 
 

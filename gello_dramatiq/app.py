@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -27,6 +28,7 @@ from .feed import FeedWorkers
 from .forks import forget_in_children
 from .limits import WorkerLimits
 from .loop import LoopThread
+from .masking import mask
 from .options import Options, read_options
 from .queue import Queue
 from .registry import Registry
@@ -34,6 +36,8 @@ from .retries import JobRetries
 from .settings import NETWORK, Settings, read_settings, refuse_unknown
 from .stock import WarnOfPriorities
 from .worker import Worker, WorkerOptions
+
+log = logging.getLogger("gello.worker")
 
 
 class Gello:
@@ -123,6 +127,7 @@ class Gello:
         """
         refuse_unknown("worker(…)", options, [each.name for each in fields(WorkerOptions)])
         self.compile()
+        self._warn_of_a_memory_of_one_machine()
         return Worker(self.broker, WorkerOptions(**options))
 
     def using(self) -> Any:
@@ -147,6 +152,15 @@ class Gello:
         """Admit with a lock of this process."""
         self._admitting = threading.Lock()
 
+    def _warn_of_a_memory_of_one_machine(self) -> None:
+        shared = self.settings.broker_url.partition(":")[0] in NETWORK
+        if shared and not self.settings.single_host and getattr(self.database, "dialect", None) == "sqlite":
+            log.warning(
+                "%s is reached from many machines, and failed jobs are kept in %s, on this one alone. Name a database "
+                "that all can reach (DATABASE_URL), or say that there is one machine (QUEUE_SINGLE_HOST=true).",
+                getattr(self.broker, "shown", "The broker"), self.database.shown,
+            )  # fmt: skip
+
     def _knows(self, definition: Definition) -> bool:
         actor = self.broker.actors.get(definition.name)
         return isinstance(actor, JobActor) and actor.definition is definition
@@ -161,9 +175,11 @@ class Gello:
             if sleep not in ("none", "later", "all"):
                 raise InvalidSetting(f"{url}: sleep is none, later or all.")
             return SyncBroker(sleep=sleep)
+        if scheme in ("redis", "rediss"):
+            return _redis(self.settings, url)
         if scheme in NETWORK:
             raise Unsupported(
-                f"{scheme}:// comes in a later version; use sqlite:///gello.db, memory:// or sync:// for now."
+                f"{scheme}:// comes in a later version; use sqlite:///gello.db, redis://, memory:// or sync:// for now."
             )
         from .brokers.database.broker import DatabaseBroker
 
@@ -228,6 +244,14 @@ class Gello:
     def _requeue_in_one(self) -> Callable[[FailedJob, Message[Any]], bool] | None:
         # The database broker is known by what it can do, so that other brokers don't load SQLAlchemy.
         return getattr(self.broker, "requeue", None) if getattr(self.broker, "writes_failures", False) else None
+
+
+def _redis(settings: Settings, url: str) -> GelloBroker:
+    try:
+        from .brokers.redis.broker import RedisBroker
+    except ImportError as error:
+        raise InvalidSetting(f"{mask(url)}: {error}; install it: pip install 'gello-dramatiq[redis]'.") from None
+    return RedisBroker(url, namespace=settings.prefix.rstrip(":"), lease=settings.lease)
 
 
 def _database(settings: Settings, broker: Broker | None) -> Any:

@@ -202,7 +202,13 @@ class Completer:
         name, wait = f"{claim.actor_name} {claim.message_id}", 0.1
         while self._keep is not None and not self._closed:
             try:
-                self._keep(claim)
+                # What is another worker's by now is no failure. A rescue between this and settling is: rows first.
+                claim.lost = not self._broker.mark([claim])
+                if claim.lost:
+                    self.stale += 1
+                    log.warning("%s failed, and came too late: another worker has or had it.", name)
+                else:
+                    self._keep(claim)
                 break
             except BrokerConnectionError as error:
                 log.warning("%s failed, and its row can't be written yet: %s", name, error)
@@ -213,7 +219,7 @@ class Completer:
                 claim.outcome = PUT_OFF
                 break
         if not self._closed:
-            claim.kept = True
+            claim.kept = not claim.lost
             self.inbox.put(claim)
 
 

@@ -105,7 +105,15 @@ class WorkerRunning(Unsupported, MiddlewareError):
     """This app has a worker in this process already; stop it first, or give one worker more concurrency."""
 
 
-class DatabaseUnavailable(GelloError, BrokerConnectionError):
+class Unavailable(GelloError, BrokerConnectionError):
+    """A server can't be reached or used just now."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker can't be reached or used just now."""
+
+
+class DatabaseUnavailable(Unavailable):
     """The database can't be reached or used just now."""
 
 

@@ -28,7 +28,7 @@ DEFAULT_URL = "sqlite:///gello.db"
 FILES = ("gello.toml", "pyproject.toml")
 """Where settings are read from, in the working directory; the first stands above the second."""
 MASKED = frozenset({"redis_password"})
-COMING = frozenset({"prefix", "redis_host", "redis_port", "redis_password", "redis_db", "metrics_port", "health_port"})
+COMING = frozenset({"metrics_port", "health_port"})
 """Settings of what comes in a later version: they are read, and nobody is shown them yet."""
 
 
@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     modules: Annotated[list[str], NoDecode, BeforeValidator(_split)] = Field([], validation_alias="QUEUE_MODULES")
     app: str | None = Field(None, validation_alias="GELLO_APP")
     prefix: str = Field("gello:queue:", validation_alias="QUEUE_PREFIX")
+    single_host: bool = Field(False, validation_alias="QUEUE_SINGLE_HOST")
     redis_host: str = Field("localhost", validation_alias="REDIS_HOST")
     redis_port: int = Field(6379, ge=1, le=65535, validation_alias="REDIS_PORT")
     redis_password: str | None = Field(None, validation_alias="REDIS_PASSWORD")

@@ -19,12 +19,18 @@ ADMIN = {
     "mariadb": os.environ.get("GELLO_TEST_MARIADB", "mariadb://root@127.0.0.1:3306/mysql"),
 }
 """URLs of users who may create databases."""
+REDIS = os.environ.get("GELLO_TEST_REDIS", "redis://127.0.0.1:6379/15")
+"""The URL of a Redis whose keys of tests may be dropped."""
+PREFIX = f"gello-test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}:"
+"""What the keys of this test process begin with."""
 missing: dict[str, str] = {}
 """The servers that were asked for and are not there, with the reason."""
 
 
 def fresh(kind: str) -> str:
     """The URL of a database with Gello's tables and nothing in them; it is this test process's own."""
+    if kind == "redis":
+        return _emptied_redis()
     url = _own(kind)
     if url is None:
         pytest.skip(f"no {kind}: {missing[kind]}")
@@ -33,6 +39,35 @@ def fresh(kind: str) -> str:
     Migrator(database).install()
     database.close()
     return url
+
+
+def _emptied_redis() -> str:
+    import redis
+
+    client = redis.Redis.from_url(REDIS, socket_connect_timeout=3)
+    try:
+        keys = list(client.scan_iter(f"{PREFIX}*", count=1000))
+        if keys:
+            client.delete(*keys)
+    except redis.RedisError as error:
+        if os.environ.get("CI"):
+            raise
+        missing["redis"] = str(error)
+        pytest.skip(f"no redis: {error}")
+    finally:
+        client.close()
+    return REDIS
+
+
+def redis_messages() -> list[bytes]:
+    """All messages of this test process's queues."""
+    import redis
+
+    client = redis.Redis.from_url(REDIS)
+    keys = list(client.scan_iter(f"{PREFIX}*.msgs", count=1000))
+    found = [raw for key in keys for raw in client.hvals(key)]
+    client.close()
+    return found
 
 
 @cache

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, event, inspect, select
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
-from gello_dramatiq.brokers.database.leases import owner_number
+from gello_dramatiq.brokers.database.roster import owner_number
 from gello_dramatiq.brokers.database.settling import free
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.database.migrations import MIGRATIONS, Migration, Migrator
@@ -60,7 +60,7 @@ def test_sqlite_installs_itself_at_first_use_and_not_before(tmp_path: Path) -> N
         ("postgresql://ann:secret@host/db?notify=no", "notify is on or off"),
         ("postgresql://ann:secret@host/db?port=x", "non-integer port"),
         ("mysql://ann:secret@host/db?connect_timeout=x", "'x'; mend the options"),
-        ("redis://localhost", "redis:// comes in a later version"),
+        ("amqp://localhost", "amqp:// comes in a later version"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_in_words_without_its_password(url: str, says: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event, text
 
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
-from gello_dramatiq.brokers.database.leases import owner_number
+from gello_dramatiq.brokers.database.roster import owner_number
 from gello_dramatiq.brokers.database.settling import free
 from gello_dramatiq.errors import DatabaseUnavailable
 from gello_dramatiq.failed_jobs.record import FailedJob

@@ -12,13 +12,15 @@ from benchmarks.helper import Helper
 from benchmarks.scenario import Figures, NotMeasured, Row, Run, Wanted, figure
 from benchmarks.scratch import any_url, fresh_url
 
-CASES = ("sqlite", "postgresql", "mariadb", "huey")
+CASES = ("sqlite", "postgresql", "mariadb", "redis", "huey")
 ROWS = (
     Row("idle pick-up on SQLite, p50", figure("sqlite", "p50"), Wanted(at_most=5), "ms"),
     Row("idle pick-up on SQLite, p99", figure("sqlite", "p99"), Wanted(at_most=15), "ms"),
     Row("idle pick-up on PostgreSQL, p50", figure("postgresql", "p50"), Wanted(at_most=5), "ms"),
     Row("idle pick-up on PostgreSQL, p99", figure("postgresql", "p99"), Wanted(at_most=20), "ms"),
     Row("idle pick-up on MariaDB, p50", figure("mariadb", "p50"), unit="ms"),
+    Row("idle pick-up on Redis, p50", figure("redis", "p50"), unit="ms"),
+    Row("idle pick-up on Redis, p99", figure("redis", "p99"), Wanted(at_most=4), "ms"),
     Row("… of Huey on SQLite, p50", figure("huey", "p50"), unit="ms"),
     Row("… of Huey on SQLite, p99", figure("huey", "p99"), unit="ms"),
 )

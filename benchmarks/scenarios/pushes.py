@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,11 +11,12 @@ from typing import Any
 from sqlalchemy.engine import URL, make_url
 
 from benchmarks.scenario import Figures, Run, Wanted, compared
-from benchmarks.scratch import any_url, server_url
+from benchmarks.scratch import any_url, redis_url, server_url
 
 CASES = (
     "stub", "memory", "memory_bulk", "sqlite", "sqlite_bulk",
     "postgresql", "postgresql_bulk", "postgresql_bare", "mariadb", "mariadb_bulk", "mariadb_bare",
+    "redis", "redis_bulk", "redis_stock",
 )  # fmt: skip
 ROWS = (
     compared("push to memory, one by one / stock StubBroker's push", "memory", "stub"),
@@ -25,6 +27,8 @@ ROWS = (
     compared("PostgreSQL: one by one / a bare prepared INSERT", "postgresql", "postgresql_bare", Wanted(0.6)),
     compared("MariaDB: in bulk / one by one", "mariadb_bulk", "mariadb", Wanted(20)),
     compared("MariaDB: one by one / a bare INSERT", "mariadb", "mariadb_bare", Wanted(0.6)),
+    compared("Redis: one by one / stock Dramatiq on Redis", "redis", "redis_stock", Wanted(0.95)),
+    compared("Redis: in bulk / one by one", "redis_bulk", "redis", Wanted(5)),
 )
 BULK = 1000
 INSERT = """
@@ -36,7 +40,9 @@ Execute = Callable[[str, tuple[Any, ...]], object]
 
 def measure(case: str, run: Run) -> Figures:
     jobs = run.jobs // 4
-    push = _stub() if case == "stub" else _bare(case) if case.endswith("_bare") else _ours(case, run)
+    if case == "redis_stock":
+        os.environ["STOCK_URL"] = redis_url()
+    push = _stub() if case in ("stub", "redis_stock") else _bare(case) if case.endswith("_bare") else _ours(case, run)
     # The first push opens the database.
     push(BULK)
     wall, cpu = time.perf_counter(), time.process_time()

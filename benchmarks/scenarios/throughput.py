@@ -17,11 +17,11 @@ from sqlalchemy.engine import make_url
 
 from benchmarks import began
 from benchmarks.scenario import THREADS, Figures, NotMeasured, Run, Wanted, compared
-from benchmarks.scratch import any_url, server_url
+from benchmarks.scratch import any_url, redis_url, server_url
 
 CASES = (
     "stub", "memory", "sqlite", "postgresql", "pgqueuer", "pgqueuer_best", "mariadb",
-    "launcher",
+    "launcher", "redis", "redis_stock",
     "stub_1ms", "memory_1ms", "sqlite_1ms", "postgresql_1ms",
 )  # fmt: skip
 ROWS = (
@@ -33,6 +33,8 @@ ROWS = (
     compared("MariaDB / memory, no-op", "mariadb", "memory", Wanted(0.4)),
     compared("PostgreSQL / PgQueuer with its default batch of 10, no-op", "postgresql", "pgqueuer", Wanted(3.0)),
     compared("PostgreSQL / PgQueuer with batches of 1,000, no-op", "postgresql", "pgqueuer_best"),
+    compared("Redis / stock Dramatiq on Redis, at its defaults, no-op", "redis", "redis_stock", Wanted(3.0)),
+    compared("Redis / memory, no-op", "redis", "memory"),
     compared("memory under the stock Worker / stock StubBroker, no-op", "launcher", "stub", Wanted(1.0)),
     compared("SQLite / stock StubBroker, no-op", "sqlite", "stub"),
     compared("memory / stock StubBroker, 1 ms jobs", "memory_1ms", "stub_1ms"),
@@ -45,6 +47,9 @@ def measure(case: str, run: Run) -> Figures:
     jobs = run.jobs // 2 if slow else run.jobs
     match kind:
         case "stub":
+            took = _stock(slow, jobs)
+        case "redis" if how == "stock":
+            os.environ["STOCK_URL"] = redis_url()
             took = _stock(slow, jobs)
         case "pgqueuer":
             took = _pgqueuer(jobs, 1000 if how == "best" else 10)

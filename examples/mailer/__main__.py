@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 ROWS = 500
-BROKERS = ("sqlite", "postgresql", "mariadb")
+BROKERS = ("sqlite", "postgresql", "mariadb", "redis")
 
 
 def main(arguments: list[str] | None = None) -> int:

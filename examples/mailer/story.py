@@ -204,10 +204,10 @@ def _reason(job: FailedJob) -> str:
     return f"{said} ({tries} attempt{'s' * (tries != 1)})"
 
 
-def _set_environment(url: str, port: int) -> None:
+def _set_environment(place: dict[str, str], port: int) -> None:
     """Say to this process and its workers where jobs and mails go, whatever this machine's environment says."""
     for name in list(os.environ):
         if name.startswith(("QUEUE_", "MAILER_")) or name == "DATABASE_URL":
             del os.environ[name]
-    os.environ |= {"QUEUE_URL": url, "DATABASE_URL": url, "QUEUE_LEASE": LEASE}
+    os.environ |= {**place, "QUEUE_LEASE": LEASE}
     os.environ |= {"MAILER_HOST": HOST, "MAILER_PORT": str(port)}

@@ -28,7 +28,7 @@ def code_of(error: Exception) -> int:
 
     for kinds, code in (
         ((errors.ImportFailed, errors.DuplicateJob, errors.InvalidDefinition), NOT_LOADED),
-        ((errors.DatabaseUnavailable, errors.Unsupported), UNAVAILABLE),
+        ((errors.Unavailable, errors.Unsupported), UNAVAILABLE),
         (errors.FailedJobNotFound, FAILED),
         ((ValueError, errors.UnknownJob), USAGE),
     ):

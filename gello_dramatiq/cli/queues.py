@@ -16,7 +16,6 @@ from .wanted import kept, look_at
 if TYPE_CHECKING:
     from ..app import Gello
     from ..broker import State
-    from ..database.engine import Database
 
 STATES: tuple[State, ...] = ("ready", "delayed", "reserved")
 
@@ -84,9 +83,9 @@ def snapshot(gello: Gello) -> dict[str, Any]:
 
 def where(gello: Gello) -> str:
     """Where an app's jobs are, in a few words without secrets."""
-    database: Database | None = getattr(gello.broker, "database", None)
-    if database is not None:
-        return database.shown
+    shown: str | None = getattr(gello.broker, "shown", None)
+    if shown is not None:
+        return shown
     name = getattr(gello.broker, "name", None)
     return f"{name}://" if name else type(gello.broker).__name__
 

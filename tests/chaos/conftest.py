@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -66,6 +67,8 @@ class Rig:
 
     def waiting(self) -> list[str]:
         """The ids of the jobs in all queues."""
+        if self.url.startswith("redis"):
+            return [json.loads(raw)["message_id"] for raw in servers.redis_messages()]
         with self.gello.database.read() as connection:
             return list(connection.exec_driver_sql("SELECT job_id FROM queue_jobs").scalars())
 
@@ -101,9 +104,13 @@ class Rig:
         self.wait(is_empty, seconds)
 
 
-@pytest.fixture(params=DURABLE)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+@pytest.fixture(params=(*DURABLE, "redis"))
+def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     kind: str = request.param
+    if kind == "redis":
+        # So that worker processes know them, too.
+        monkeypatch.setenv("QUEUE_PREFIX", servers.PREFIX)
+        monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'memory.db'}")
     url = f"sqlite:///{tmp_path / 'gello.db'}" if kind == "sqlite" else servers.fresh(kind)
     gello = Gello(url, modules=["tests.chaos.jobs"], default=True)
     made = Rig(tmp_path, url, gello)

@@ -11,11 +11,15 @@ from gello_dramatiq.database.migrations import Migrator
 from gello_dramatiq.errors import DatabaseUnavailable
 from tests.chaos.conftest import Rig
 from tests.chaos.jobs import fails_in, steady
+from tests.contracts.conftest import DURABLE
 from tests.versions import NEWEST, VERSIONS
+
+IN_A_DATABASE = pytest.mark.parametrize("rig", DURABLE, indirect=True)
 
 pytestmark = pytest.mark.slow
 
 
+@IN_A_DATABASE
 def test_workers_and_pushes_of_one_version_back_go_on_with_newer_tables(rig: Rig) -> None:
     running = rig.worker(2)
     steady.push(0, 1)
@@ -37,6 +41,7 @@ def test_workers_and_pushes_of_one_version_back_go_on_with_newer_tables(rig: Rig
     assert "ERROR:gello.worker" not in rig.logs()
 
 
+@IN_A_DATABASE
 def test_tables_that_are_two_versions_newer_are_refused_in_one_line_before_anything_is_pushed(rig: Rig) -> None:
     Migrator(rig.gello.database, VERSIONS).install()
     newcomer = Gello(rig.url, modules=["tests.chaos.jobs"])

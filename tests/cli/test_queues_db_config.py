@@ -172,12 +172,13 @@ def test_a_duration_is_the_same_however_it_is_written(gello: Run, project: Proje
 
 
 def test_config_shows_no_setting_of_what_comes_later(gello: Run) -> None:
-    # Every one that is shown is used somewhere; `url`, `driver` and `database` in the settings themselves.
+    # Every one that is shown is used somewhere; `url`, `driver`, `database` and `redis_…` in the settings themselves.
     code = "".join(path.read_text() for path in (ROOT / "gello_dramatiq").rglob("*.py") if path.name != "settings.py")
     shown = set(config(gello))
     assert shown >= {"url", "timeout", "table_prefix"}
     unused = {name for name in shown if not re.search(rf"\b(settings|read)\.{name}\b", code)}
-    assert unused <= {"url", "driver", "database"}
+    own = {"url", "driver", "database", "redis_host", "redis_port", "redis_password", "redis_db"}
+    assert unused <= own
 
 
 def test_config_hides_every_password(gello: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from tests import servers
 
 SERVERS = ("postgresql", "mariadb")
 DURABLE = ("sqlite", *SERVERS)
-"""Those whose jobs outlive a process."""
-OURS = ("memory", *DURABLE)
+"""Those whose jobs outlive a process, in a database."""
+OURS = ("memory", *DURABLE, "redis")
 """Those that claim and settle as Gello does."""
 QUEUED = (*OURS, "stub")
 """Those with a queue and a worker."""
@@ -32,12 +32,13 @@ class Bench:
     broker: str
     url: str
     apps: list[Gello] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def app(self, *jobs: Any, **options: Any) -> Gello:
         if self.broker == "stub":
             app = Gello(broker=StubBroker(), jobs=jobs, default=True, **options)
         else:
-            app = Gello(self.url, jobs=jobs, default=True, **options)
+            app = Gello(self.url, jobs=jobs, default=True, **{**self.options, **options})
         self.apps.append(app)
         return app
 
@@ -81,6 +82,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         "stub": "",
     }
     made = Bench(name, urls[name] if name in urls else servers.fresh(name))
+    if name == "redis":
+        made.options = {"prefix": servers.PREFIX, "database": f"sqlite:///{tmp_path / 'memory.db'}"}
     yield made
     for app in made.apps:
         coordinator = getattr(app.broker, "coordinator", None)

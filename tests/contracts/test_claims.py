@@ -19,11 +19,11 @@ from sqlalchemy import text
 from gello_dramatiq import Gello, current_job, queueable
 from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
-from gello_dramatiq.brokers.database.leases import Watch
 from gello_dramatiq.claim import Claim
 from gello_dramatiq.database.backend import Deadlock
 from gello_dramatiq.database.engine import Database
 from gello_dramatiq.errors import DatabaseUnavailable, JobUnknown, JobUnloadable
+from gello_dramatiq.leases import Watch
 from gello_dramatiq.outcome import DONE, GIVEN_BACK, Kind, Outcome, Progress, Reason
 
 from .conftest import ALL, DURABLE, OURS, QUEUED, Bench, on, wait_for
@@ -43,11 +43,14 @@ def fields(**wrong: Any) -> bytes:
 def delay_of(app: Gello, act: Callable[[], object]) -> tuple[float, float]:
     """The least and the most that the delay of what an act delays can be: the clock goes on while it acts."""
     broker: Any = app.broker
-    stored = isinstance(broker, DatabaseBroker)
+    stored = broker.name != "memory"
     before = int(time.time() * 1000) / 1000 if stored else time.monotonic()
     act()
     after = time.time() if stored else time.monotonic()
-    if stored:
+    if broker.name == "redis":
+        ((_, score),) = broker.client.redis.zrange(broker.client.key("default.delayed"), 0, -1, withscores=True)
+        due = score / 1000
+    elif stored:
         with broker.database.read() as connection:
             due = connection.exec_driver_sql("SELECT available_at FROM queue_jobs WHERE state = 1").scalar_one() / 1000
     else:
@@ -58,7 +61,7 @@ def delay_of(app: Gello, act: Callable[[], object]) -> tuple[float, float]:
 
 def added(bench: Bench) -> float:
     """A database adds a millisecond for the fraction that its clock cut off, so that no job is early."""
-    return 0.001 if bench.broker in DURABLE else 0
+    return 0.001 if bench.broker in (*DURABLE, "redis") else 0
 
 
 def claim_one(app: Gello, owner: str = "one") -> Claim:
@@ -109,7 +112,6 @@ def test_each_of_many_that_are_settled_together_has_its_own_fence(bench: Bench) 
     stale = ours(app).claim("one", ["default"], 2)
     assert ours(app).settle([claim_copy(claim, GIVEN_BACK) for claim in stale]) == 0
     fresh = ours(app).claim("two", ["default"], 3)
-    assert len({claim.lease for claim in fresh}) == 2, "two jobs are claimed again, one for the first time"
     assert ours(app).settle([*stale, *fresh[1:]]) == 2
     assert (app.queue.size(), app.queue.size(state="reserved")) == (1, 1)
     assert ours(app).settle([stale[0], fresh[0]]) == 1
@@ -645,6 +647,10 @@ def corrupt(app: Gello, raw: bytes, position: int = 2) -> None:
             connection.execute(
                 text("UPDATE queue_jobs SET message = :raw WHERE id = :id"), {"raw": raw, "id": position + 1}
             )
+    elif broker.name == "redis":  # type: ignore[attr-defined]
+        client: Any = broker.client  # type: ignore[attr-defined]
+        key = client.redis.lindex(client.key("default"), position)
+        client.redis.hset(client.key("default.msgs"), key, raw)
     else:
         broker._ready["default"][position][2].raw = raw  # type: ignore[attr-defined]
 

@@ -37,7 +37,7 @@ from tests.outages import failures_cannot_be_kept, forbidden
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=OURS)
+@pytest.fixture(params=("memory", *DURABLE))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FailedJobStore]:
     kind: str = request.param
     if kind == "memory":

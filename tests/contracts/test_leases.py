@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from gello_dramatiq import queueable
 from gello_dramatiq.brokers.database.broker import DatabaseBroker
-from gello_dramatiq.brokers.database.leases import owner_number
+from gello_dramatiq.brokers.database.roster import owner_number
 from tests.contracts.conftest import DURABLE, Bench, on, wait_for
 
 

@@ -26,13 +26,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broker", DURABLE)
+@pytest.mark.parametrize("broker", [*DURABLE, "redis"])
 def test_on_every_broker_the_same_mails_are_accounted_for_although_a_worker_is_killed(
     broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if broker in servers.ADMIN:
+    if broker in SERVERS:
         servers.fresh(broker)  # skips where there is no server
-        monkeypatch.setenv(SERVERS[broker][0], servers.ADMIN[broker])
+        monkeypatch.setenv(SERVERS[broker][0], {**servers.ADMIN, "redis": servers.REDIS}[broker])
     ended = run("--users", "60", "--json", "--broker", broker)
     assert (ended.returncode, ended.stderr) == (0, "")
     result = json.loads(ended.stdout)

@@ -19,9 +19,10 @@ from ...database.tables import DELAYED, READY, RESERVED
 from ...durations import Duration, duration
 from ...errors import InvalidSetting
 from ...failed_jobs.record import FailedJob
+from ...leases import Leases, first_name
 from ...masking import mask
 from ...outcome import DONE
-from .leases import Leases, first_name, owner_number
+from .roster import SqlRoster, owner_number
 from .settling import free, give_back_unknown, settle
 from .statements import CLEAR, Row, Statements, connection_of
 from .watch import Watcher
@@ -71,6 +72,11 @@ class DatabaseBroker(GelloBroker):
         self._promoted_at = 0.0
         self._unsure = False
         self._backlog = False
+
+    @property
+    def shown(self) -> str:
+        """The database's URL without its password."""
+        return self.database.shown
 
     def close(self) -> None:
         """Close the database's connections; they open again at the next use."""
@@ -157,14 +163,8 @@ class DatabaseBroker(GelloBroker):
                     raise
 
     def attach(self, owner: str, coordinator: Coordinator) -> str:
-        leases = Leases(
-            self.database,
-            self.lease,
-            reap=partial(free, self._sql),
-            owners=lambda connection: [owner for (owner,) in self._sql.ask(connection, "owners")],
-            now=self._sql.now,
-            renamed=lambda name: setattr(coordinator, "owner", name),
-        )
+        roster = SqlRoster(self.database, self._sql, self.lease)
+        leases = Leases(roster, self.lease, lambda name: setattr(coordinator, "owner", name))
         leases.start(owner, ",".join(coordinator.serves()))
         self._leases[owner] = leases
         return owner

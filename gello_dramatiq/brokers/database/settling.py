@@ -8,17 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ...backoff import exponential
 from ...claim import Claim
 from ...database.tables import DELAYED, READY
 from ...errors import JobCrashed
 from ...failed_jobs.record import record
 from ...failed_jobs.sql import columns
+from ...leases import AFTER_DEATH
 from ...outcome import DONE, GIVEN_BACK, Kind
 from .statements import Statements
-
-AFTER_DEATH = exponential("1s", factor=2, max="1m")
-"""What a job waits that was known to run when its worker died, so that it doesn't meet its bystanders again."""
 
 
 def settle(sql: Statements, connection: Connection, claims: Sequence[Claim], writes_failures: bool) -> int:
