@@ -162,7 +162,8 @@ class RedisBroker(GelloBroker):
     def _landing(self, message: Any) -> Message[Any]:
         plain = super()._landing(message)
         # A new one each time, as Dramatiq does: a job may be put again while it is held.
-        return plain.copy(options={**plain.options, ID: new_job_id()})
+        plain.options[ID] = new_job_id()
+        return plain
 
     def _warn_of_eviction(self) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from ...deadline import calm
@@ -76,7 +77,11 @@ class Client:
           BrokerUnavailable: The server can't be used.
         """
         with self.explained():
-            return self._scripts[script](keys=(self.namespace,), args=arguments)
+            known = self._scripts[script]
+            try:
+                return self.redis.evalsha(known.sha, 1, self.namespace, *arguments)
+            except NoScriptError:  # the server was started anew, and runs none that it doesn't know
+                return known(keys=(self.namespace,), args=arguments)
 
     def ask(self, call: Callable[[Any], Any]) -> Any:
         """Run a command.
