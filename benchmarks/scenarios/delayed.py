@@ -6,10 +6,13 @@ import time
 
 from benchmarks.helper import Helper
 from benchmarks.scenario import Figures, Row, Run, Wanted, figure
-from benchmarks.scratch import fresh_url
+from benchmarks.scratch import any_url
 
-CASES = ("sqlite",)
-ROWS = (Row("a worker's memory: 100,000 jobs delayed by an hour", figure("sqlite", "grown"), Wanted(at_most=5), "MiB"),)
+CASES = ("sqlite", "redis")
+ROWS = (
+    Row("a worker's memory: 100,000 jobs delayed by an hour", figure("sqlite", "grown"), Wanted(at_most=5), "MiB"),
+    Row("… on Redis", figure("redis", "grown"), Wanted(at_most=5), "MiB"),
+)
 CHUNK = 5000
 
 
@@ -17,7 +20,7 @@ def measure(case: str, run: Run) -> Figures:
     from benchmarks.jobs import nothing
     from gello_dramatiq import Gello
 
-    url = fresh_url(run)
+    url = any_url(case, run)
     gello = Gello(url, modules=["benchmarks.jobs"])
     with Helper("worker", url) as worker:
         worker.ask("go")

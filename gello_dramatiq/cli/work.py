@@ -145,13 +145,13 @@ def _supervise(gello: Gello, options: WorkerOptions, processes: int) -> int:
     import socket
 
     from ..durations import duration
-    from ..errors import DatabaseUnavailable
+    from ..errors import Unavailable
 
     def free(pid: int) -> int:
         free_dead_process: Callable[[str, int], int] | None = getattr(gello.broker, "free_dead_process", None)
         try:
             return free_dead_process(socket.gethostname(), pid) if free_dead_process else 0
-        except DatabaseUnavailable as error:
+        except Unavailable as error:
             log.warning("What process %d held is free when its lease is over: %s", pid, error)
             return 0
 

@@ -145,6 +145,11 @@ class RedisBroker(GelloBroker):
     def queue_names(self) -> set[str]:
         return {*self.queues, *texts(self.client.ask(lambda redis: redis.smembers(self.client.key("__queues__"))))}
 
+    def free_dead_process(self, host: str, pid: int) -> int:
+        """Free at once what a process held that is known to be dead; returns how many jobs."""
+        workers = [each for each in self._roster.others("") if each.startswith(f"{host[:40]}:{pid}:")]
+        return sum(map(self._roster.bury, workers))
+
     def join(self, queue_name: str, *, timeout: int | None = None) -> None:
         """Wait until a queue holds no job.
 
