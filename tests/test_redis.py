@@ -131,6 +131,35 @@ def test_gellos_immediate_pushes_reach_a_stock_worker_once(gello: Gello, stock: 
     assert gello.queue.size() == 0
 
 
+def test_what_a_stock_worker_gave_up_is_kept_as_failed_and_never_run(gello: Gello, stock: StockBroker) -> None:
+    def refuse(n: int) -> None:
+        raise ValueError(n)
+
+    dramatiq.actor(refuse, actor_name="work", broker=stock, max_retries=0)
+    work.push(7)
+    stock.emit_after("process_boot")
+    worker = dramatiq.Worker(stock, worker_threads=1, worker_timeout=50)
+    worker.start()
+    client = redis.Redis.from_url(servers.REDIS)
+    dead = f"{servers.PREFIX}default.XQ"
+    wait_for(lambda: client.zcard(dead) == 1)
+    worker.stop()
+    # Once by one that dies before it has kept it: freed, it is still no job to run.
+    broker: Any = gello.broker
+    assert len(broker.claim("gone", ["default"], 5)) == 1
+    assert broker._roster.bury("gone") == 1
+    with working(gello):
+        wait_for(lambda: gello.failed.count() == 1 and servers.redis_messages() == [])
+    (failed,) = gello.failed.all()
+    assert (failed.payload, failed.reason) == ({"n": 7}, "error")
+    assert "gave it up" in failed.exception
+    assert (ran, client.zcard(dead), client.exists(f"{dead}.msgs")) == ([], 0, 0)
+    assert gello.failed.retry_all() == 1
+    with working(gello):
+        wait_for(lambda: ran == [7])
+    client.close()
+
+
 def test_jobs_of_the_same_priority_that_are_given_back_keep_their_order(gello: Gello) -> None:
     broker: Any = gello.broker
     gello.queue.bulk([work.job(n) for n in range(6)])

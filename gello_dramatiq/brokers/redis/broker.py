@@ -17,12 +17,12 @@ from dramatiq.errors import QueueJoinTimeout
 from ...broker import Encoded, GelloBroker, State
 from ...claim import Claim
 from ...durations import Duration, duration
-from ...errors import BrokerUnavailable
+from ...errors import BrokerUnavailable, JobEnded
 from ...job import new_job_id
 from ...leases import Leases, first_name
 from ...masking import mask
-from ...outcome import DONE, GIVEN_BACK, Kind
-from .client import Client, texts
+from ...outcome import DONE, GIVEN_BACK, Kind, Outcome, Reason
+from .client import DEAD, Client, texts
 from .listener import Listener
 from .roster import RedisRoster
 
@@ -34,6 +34,7 @@ log = logging.getLogger("gello.worker")
 LOOK = 0.1
 """Seconds between two looks of an idle worker: for delayed jobs, and for what stock producers pushed."""
 SIZES: tuple[State, ...] = ("ready", "delayed", "reserved")
+GIVEN_UP = "A worker of stock Dramatiq gave it up; what it died of stands in that worker's log."
 ID = "redis_message_id"
 """The option by which Dramatiq's own Redis broker knows a message."""
 
@@ -224,7 +225,10 @@ def _claims(owner: str, found: Sequence[Any]) -> list[Claim]:
     lease, *rest = found
     claims = []
     for queue_name, found_key, raw, fate in zip(*(iter(rest),) * 4, strict=True):
-        deaths, _, suspect = fate.partition(b":")
+        deaths, _, suspect = (b"" if fate == DEAD else fate).partition(b":")
         key = found_key.decode()
-        claims.append(Claim((owner, key), lease, raw, queue_name.decode(), key, int(deaths or 0), int(suspect or 0)))
+        claim = Claim((owner, key), lease, raw, queue_name.decode(), key, int(deaths or 0), int(suspect or 0))
+        if fate == DEAD and claim.outcome is None:
+            claim.outcome = Outcome(Kind.FAILED, error=JobEnded(GIVEN_UP), reason=Reason.ERROR)
+        claims.append(claim)
     return claims

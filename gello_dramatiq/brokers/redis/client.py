@@ -20,6 +20,8 @@ BUSY = 3.0
 """Seconds to wait for a connection or an answer before saying so."""
 TRUSTED = 1
 """Seconds that a connection may lie unused before it is asked whether it lives."""
+DEAD = b"dead"
+"""The fate of what a stock worker gave up."""
 MEANINGS = (
     ("invalid username-password pair", "refuses the user or the password; check both in the URL."),
     ("WRONGPASS", "refuses the user or the password; check both in the URL."),

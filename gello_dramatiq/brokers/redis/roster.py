@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import JobCrashed
 from ...leases import AFTER_DEATH, Member
-from .client import Client, texts
+from .client import DEAD, Client, texts
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -48,6 +48,9 @@ class RedisRoster:
     def bury(self, owner: Any) -> int:
         freed: list[Any] = []
         for queue, key, known, fate in self.holdings(owner):
+            if fate == DEAD:
+                freed += (queue, key, known, fate, 0)
+                continue
             deaths = int(fate.partition(b":")[0] or 0)
             wait = 0
             if known.endswith(b"*"):

@@ -8,7 +8,8 @@
 --   namespace:queue.P1 … .P5      LISTs of ids that are ready, of a higher priority
 --   namespace:queue.delayed       ZSET of "priority:id" by the millisecond at which it is due
 --   namespace:queue.held.owner    HASH of id to "lease:priority", with "*" behind it once the job's start is marked
---   namespace:queue.fates         HASH of id to "deaths:suspect", for jobs whose worker was lost
+--   namespace:queue.DQ, .XQ       Dramatiq's delayed and dead messages, each with its own .msgs
+--   namespace:queue.fates         HASH of id to "deaths:suspect", for jobs whose worker was lost, or to "dead"
 --   namespace:__queues__          SET of queues
 --   namespace:__workers__         HASH of worker to beat; -1 is dead
 --   namespace:__buried__          HASH of dead worker to when it was buried
@@ -131,6 +132,26 @@ local function settle(at)
     return stale, at
 end
 
+-- What stock workers gave up: claimed, and known by its fate, so that it is kept as failed like all others.
+local function take_over_dead(queue, owner, lease, limit, reply)
+    local foreign = base(queue) .. '.XQ'
+    local ids = redis.call('ZRANGE', foreign, 0, limit - 1)
+    for _, id in ipairs(ids) do
+        local message = redis.call('HGET', foreign .. '.msgs', id)
+        redis.call('ZREM', foreign, id)
+        redis.call('HDEL', foreign .. '.msgs', id)
+        if message then
+            redis.call('HSET', base(queue) .. '.msgs', id, message)
+            redis.call('HSET', held(queue, owner), id, lease .. ':0')
+            redis.call('HSET', base(queue) .. '.fates', id, 'dead')
+            local size = #reply
+            reply[size + 1], reply[size + 2], reply[size + 3], reply[size + 4] = queue, id, message, 'dead'
+            limit = limit - 1
+        end
+    end
+    return limit
+end
+
 -- ARGV: …, owner, limit, queues. Returns a lease, then queue, id, message and fate of each.
 local function claim(at, reply)
     local owner, limit = ARGV[at], tonumber(ARGV[at + 1])
@@ -144,6 +165,7 @@ local function claim(at, reply)
         local queue = ARGV[each]
         take_over(queue)
         promote(queue)
+        limit = take_over_dead(queue, owner, lease, limit, reply)
         for priority = 5, 0, -1 do
             while limit > 0 do
                 local ids = redis.call('LPOP', ready(queue, priority), math.min(limit, CHUNK))
