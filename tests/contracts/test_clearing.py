@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from gello_dramatiq import Gello, queueable
 from gello_dramatiq.broker import GelloBroker
 from gello_dramatiq.brokers.database import broker
+from gello_dramatiq.brokers.redis import broker as redis
 from gello_dramatiq.claim import Claim
 from gello_dramatiq.failed_jobs import sql
 from gello_dramatiq.outcome import Kind, Outcome, Reason
@@ -31,11 +32,12 @@ def work(n: int) -> None: ...
 
 
 @pytest.mark.slow
-@on(*DURABLE)
+@on(*DURABLE, "redis")
 def test_a_queue_is_cleared_in_chunks_beside_claims_that_hardly_wait_and_each_job_is_cleared_or_done(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "CLEAR", CHUNK)
+    for each in (broker, redis):
+        monkeypatch.setattr(each, "CLEAR", CHUNK)
     app, clearing = bench.app(work), bench.app(work)
     app.queue.bulk([work.job(n) for n in range(READY)])
     app.queue.bulk([work.job(n) for n in range(DELAYED)], delay="1h")

@@ -33,6 +33,8 @@ log = logging.getLogger("gello.worker")
 
 LOOK = 0.1
 """Seconds between two looks of an idle worker: for delayed jobs, and for what stock producers pushed."""
+CLEAR = 5000
+"""Jobs that are dropped at once."""
 SIZES: tuple[State, ...] = ("ready", "delayed", "reserved")
 GIVEN_UP = "A worker of stock Dramatiq gave it up; what it died of stands in that worker's log."
 ID = "redis_message_id"
@@ -141,7 +143,12 @@ class RedisBroker(GelloBroker):
         return int(self.client.run("work", "sizes", queue)[SIZES.index(state)])
 
     def clear(self, queue: str) -> int:
-        return int(self.client.run("work", "clear", queue))
+        dropped, found = 0, CLEAR
+        # A chunk a script: nobody else is served meanwhile. What is pushed meanwhile doesn't fill one.
+        while found == CLEAR:
+            found, gone = self.client.run("work", "clear", queue, CLEAR)
+            dropped += gone
+        return dropped
 
     def queue_names(self) -> set[str]:
         return {*self.queues, *texts(self.client.ask(lambda redis: redis.smembers(self.client.key("__queues__"))))}

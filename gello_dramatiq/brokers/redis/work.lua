@@ -266,27 +266,30 @@ elseif command == 'beat' then
     redis.call('HINCRBY', workers, ARGV[2], 1)
     return 1
 
--- ARGV: queue. Returns how many were dropped.
+-- ARGV: queue, limit. Drops so many at most: delayed ones first, as what comes due meanwhile is ready by then.
+-- Returns how many were found, and how many of them were there.
 elseif command == 'clear' then
-    local queue, dropped = ARGV[2], 0
+    local queue, limit = ARGV[2], tonumber(ARGV[3])
+    local delayed, ids = base(queue) .. '.delayed', {}
     take_over(queue)
-    local function drop(ids)
-        for first = 1, #ids, CHUNK do
-            dropped = dropped + redis.call('HDEL', base(queue) .. '.msgs', unpack(ids, first, math.min(first + CHUNK - 1, #ids)))
-            redis.call('HDEL', base(queue) .. '.fates', unpack(ids, first, math.min(first + CHUNK - 1, #ids)))
-        end
+    for _, member in ipairs(redis.call('ZRANGE', delayed, 0, limit - 1)) do
+        redis.call('ZREM', delayed, member)
+        ids[#ids + 1] = member:sub(3)
     end
     for priority = 0, 5 do
-        drop(redis.call('LRANGE', ready(queue, priority), 0, -1))
-        redis.call('DEL', ready(queue, priority))
+        if #ids < limit then
+            for _, id in ipairs(redis.call('LPOP', ready(queue, priority), limit - #ids) or {}) do
+                ids[#ids + 1] = id
+            end
+        end
     end
-    local delayed = redis.call('ZRANGE', base(queue) .. '.delayed', 0, -1)
-    for each, member in ipairs(delayed) do
-        delayed[each] = member:sub(3)
+    local dropped = 0
+    for first = 1, #ids, CHUNK do
+        local last = math.min(first + CHUNK - 1, #ids)
+        dropped = dropped + redis.call('HDEL', base(queue) .. '.msgs', unpack(ids, first, last))
+        redis.call('HDEL', base(queue) .. '.fates', unpack(ids, first, last))
     end
-    drop(delayed)
-    redis.call('DEL', base(queue) .. '.delayed')
-    return dropped
+    return { #ids, dropped }
 
 -- ARGV: queue. Returns how many are ready, delayed and reserved.
 elseif command == 'sizes' then
