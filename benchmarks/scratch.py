@@ -59,6 +59,7 @@ def any_url(kind: str, run: Run, name: str = "gello_bench") -> str:
     if kind in SERVERS:
         return server_url(kind, name)
     if kind == "redis":
+        os.environ["QUEUE_SINGLE_HOST"] = "true"  # for helper processes, too: nothing fails here
         return redis_url()
     return fresh_url(run) if kind == "sqlite" else "memory://"
 

@@ -106,6 +106,8 @@ class Gello:
 
     def admit(self, job: Any) -> Definition:
         """Know a job, and make its broker know it."""
+        if isinstance(job, Definition) and self._knows(job):
+            return job
         definition = self.jobs.register(job)
         if not self._knows(definition):
             # Two threads that push a new job at once would declare it twice, which Dramatiq refuses.

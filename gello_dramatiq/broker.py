@@ -185,7 +185,8 @@ class GelloBroker(Broker):
             self.emit_after("enqueue", message, delay)
 
     def _landing(self, message: Any) -> Message[Any]:
-        check_queue_name(message.queue_name)
+        if message.queue_name not in self.queues:
+            check_queue_name(message.queue_name)
         plain: Message[Any] = message.copy() if isinstance(message, MessageProxy) else message
         return plain
 
@@ -200,6 +201,7 @@ class GelloBroker(Broker):
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:
+            check_queue_name(queue_name)
             self.emit_before("declare_queue", queue_name)
             self.queues[queue_name] = None
             self.emit_after("declare_queue", queue_name)
