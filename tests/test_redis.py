@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,18 @@ def working(gello: Gello, **options: Any) -> Iterator[Any]:
         worker.stop(timeout=5)
 
 
-def listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+def is_there(port: int) -> bool:
+    """Whether a server answers, and has loaded its data."""
+    client = redis.Redis(port=port)
+    try:
+        client.ping()
+    except redis.AuthenticationError:
         return True
-    return False
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+    return True
 
 
 @contextmanager
@@ -95,7 +103,7 @@ def server(*options: str) -> Iterator[Callable[..., Any]]:
                 stdout=subprocess.DEVNULL,
             )
             processes.append(process)
-            wait_for(lambda: listens(port))
+            wait_for(lambda: is_there(port))
             return f"redis://127.0.0.1:{port}/0", process
 
         try:
