@@ -179,4 +179,6 @@ def test_a_worker_that_ends_late_leaves_the_next_one_its_beat(app: Gello, other:
     wait_for(lambda: old not in beats(other))
     before = beats(other)[new]
     wait_for(lambda: beats(other)[new] > before + 1)
+    assert set(beats(other)) == {new}, "the next one's row has stayed"
     second.stop()
+    assert beats(other) == {}, "and it could still be taken away by its own end"

@@ -234,6 +234,8 @@ def test_a_server_that_is_killed_and_started_again_loses_no_job_and_the_worker_g
             work.push(300)
             wait_for(lambda: 300 in ran)
             wait_for(lambda: app.queue.size() + app.queue.size(state="reserved") == 0)
+        assert set(ran) == set(range(301))
+        assert app.queue.size(state="delayed") == app.failed.count() == 0
 
 
 def test_a_server_that_forgot_everything_is_worked_on(gello: Gello, caplog: pytest.LogCaptureFixture) -> None:

@@ -524,13 +524,19 @@ def test_a_reader_that_was_itself_asleep_begins_to_wait_afresh() -> None:
 
 @on(*DURABLE, "redis")
 def test_an_owner_without_a_worker_row_is_freed_too(bench: Bench) -> None:
+    ran: list[str] = []
+
     @queueable
-    def work() -> None: ...
+    def work() -> None:
+        ran.append(current_job().id)
 
     app = bench.app(work, lease="0.3s")
-    work.push()
-    ours(app).claim("nobody", ["default"], 1)
-    bench.work(app, lambda: app.queue.size(state="reserved") == 0 and app.queue.size() == 0, 5, concurrency=1)
+    pushed = work.push()
+    assert len(ours(app).claim("nobody", ["default"], 1)) == 1
+    assert (app.queue.size(), app.queue.size(state="reserved")) == (0, 1)
+    bench.work(app, lambda: bool(ran), 5, concurrency=1)
+    assert ran == [pushed.id]
+    assert (app.queue.size(), app.queue.size(state="reserved")) == (0, 0)
 
 
 @on(*DURABLE, "redis")

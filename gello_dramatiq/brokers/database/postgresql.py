@@ -27,7 +27,6 @@ COALESCE = 0.02
 """Seconds in which a process announces a queue once: whoever was woken looks again before they are over twice."""
 CLOSING = 0.2
 """Seconds until a listener notices that it is closed."""
-
 LISTENING = 1.0
 """Seconds between two looks at the most, while announcements arrive."""
 

@@ -139,8 +139,8 @@ class Statements:
     def claim(self, connection: Connection, owner: int, queues: Sequence[str], limit: int) -> list[Any]:
         """Claim up to so many jobs, queue by queue, each in its order; a row is what a `Claim` is made of.
 
-        Where `claims_at_once`, no statement follows one that has claimed: tried again after a deadlock, it would forget
-        what the first one committed.
+        Where `claims_at_once`, nothing that could lose a deadlock follows a statement that has claimed: tried again, it
+        would forget what the first one committed.
         """
         raise NotImplementedError
 

@@ -129,8 +129,8 @@ class RedisBroker(GelloBroker):
     def attach(self, owner: str, coordinator: Coordinator) -> str:
         leases = Leases(self._roster, self.lease, lambda name: setattr(coordinator, "owner", name))
         leases.start(owner, ",".join(coordinator.serves()))
-        self._warn_of_eviction()
         self._leases[owner] = leases
+        self._warn_of_eviction()
         return owner
 
     def detach(self, owner: str) -> None:
