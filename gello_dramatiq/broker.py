@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from dramatiq import Actor, Broker, Message, Middleware
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.common import current_millis
+from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import (
     AgeLimit,
     Callbacks,
@@ -34,6 +36,8 @@ Delayed = tuple[Message[Any], int | None]
 Encoded = tuple[Message[Any], int | None, bytes]
 """A message, its delay in milliseconds, and how it lies in the broker."""
 
+LOOK = 0.02
+"""Seconds between two looks of whoever waits for a queue to be empty."""
 STOCK = (AgeLimit, ShutdownNotifications, Callbacks, Pipelines, TimeLimit)
 """Dramatiq's own middleware, which only stock actors need. TimeLimit stands last: armed last, disarmed first."""
 
@@ -122,6 +126,28 @@ class GelloBroker(Broker):
     @abstractmethod
     def size(self, queue: str, state: State = "ready") -> int:
         """How many jobs of a queue are in a state."""
+
+    def holds_any(self, queue: str) -> bool:
+        """Whether a queue holds a job in any state, at one moment: one on its way from state to state is one."""
+        raise NotImplementedError
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until a queue holds no job.
+
+        Parameters:
+          queue_name: The queue.
+          timeout: In milliseconds; None waits for ever.
+
+        Raises:
+          QueueJoinTimeout: The time is over.
+        """
+        until = None if timeout is None else time.monotonic() + timeout / 1000
+        while self.holds_any(queue_name):
+            if until is not None and time.monotonic() > until:
+                raise QueueJoinTimeout(  # type: ignore[no-untyped-call]  # Dramatiq's error has no annotations
+                    f"queue {queue_name!r} still holds jobs after {timeout} ms"
+                )
+            time.sleep(LOOK)
 
     @abstractmethod
     def clear(self, queue: str) -> int:

@@ -7,11 +7,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dramatiq.errors import BrokerConnectionError
 
 from .backoff import exponential
+
+if TYPE_CHECKING:
+    from .coordinator import Coordinator
 
 log = logging.getLogger("gello.worker")
 
@@ -167,3 +170,35 @@ class Leases:
                 if missed:
                     log.warning("%s beats again.", self._name)
                 missed = 0
+
+
+class Beats:
+    """The beats of a broker's workers, by the name under which each began.
+
+    There may be two: one that couldn't end in time may still stand beside the next.
+
+    Parameters:
+      roster: Where workers stand.
+      lease: In seconds.
+    """
+
+    def __init__(self, roster: Roster, lease: float) -> None:
+        self._roster = roster
+        self._lease = lease
+        self._of: dict[str, Leases] = {}
+
+    def start(self, owner: str, coordinator: Coordinator) -> None:
+        """Begin to beat for a worker, whose owner gets a new name if others take it for dead."""
+        leases = Leases(self._roster, self._lease, lambda name: setattr(coordinator, "owner", name))
+        leases.start(owner, ",".join(coordinator.serves()))
+        self._of[owner] = leases
+
+    def stop(self, owner: str) -> None:
+        """End a worker's beat, under whatever name it goes by now."""
+        leases = self._of.pop(first_name(owner), None)
+        if leases is not None:
+            leases.stop()
+
+    def afresh(self) -> Beats:
+        """The same for a child process, whose parent's threads do not live in it."""
+        return Beats(self._roster, self._lease)

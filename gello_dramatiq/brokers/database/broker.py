@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dramatiq import Message, Middleware
-from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout
+from dramatiq.errors import BrokerConnectionError
 from sqlalchemy import Connection, select
 
 from ...broker import Encoded, GelloBroker, State
@@ -19,7 +19,7 @@ from ...database.tables import DELAYED, READY, RESERVED
 from ...durations import Duration, duration
 from ...errors import InvalidSetting
 from ...failed_jobs.record import FailedJob
-from ...leases import Leases, first_name
+from ...leases import Beats
 from ...masking import mask
 from ...outcome import DONE
 from .roster import SqlRoster, owner_number
@@ -67,7 +67,7 @@ class DatabaseBroker(GelloBroker):
         self.settles_as_it_claims = self._sql.claims_as_it_settles
         self.claim_size = self._sql.claim_size
         # By worker: one that couldn't end in time may still stand beside the next.
-        self._leases: dict[str, Leases] = {}
+        self._beats = Beats(SqlRoster(database, self._sql, self.lease), self.lease)
         self._watcher: Watcher | None = None
         self._promoted_at = 0.0
         self._unsure = False
@@ -87,7 +87,7 @@ class DatabaseBroker(GelloBroker):
 
     def after_fork(self) -> None:
         super().after_fork()
-        self._leases = {}
+        self._beats = self._beats.afresh()
         self._stop_watching()
 
     def put(self, messages: Sequence[Encoded]) -> None:
@@ -163,17 +163,12 @@ class DatabaseBroker(GelloBroker):
                     raise
 
     def attach(self, owner: str, coordinator: Coordinator) -> str:
-        roster = SqlRoster(self.database, self._sql, self.lease)
-        leases = Leases(roster, self.lease, lambda name: setattr(coordinator, "owner", name))
-        leases.start(owner, ",".join(coordinator.serves()))
-        self._leases[owner] = leases
+        self._beats.start(owner, coordinator)
         return owner
 
     def detach(self, owner: str) -> None:
         self._stop_watching()
-        leases = self._leases.pop(first_name(owner), None)
-        if leases is not None:
-            leases.stop()
+        self._beats.stop(owner)
 
     def size(self, queue: str, state: State = "ready") -> int:
         with self.database.read() as connection:
@@ -227,20 +222,6 @@ class DatabaseBroker(GelloBroker):
 
         return self.database.transact(bury)
 
-    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Wait until a queue holds no job.
-
-        Raises:
-          QueueJoinTimeout: The time is over.
-        """
-        until = None if timeout is None else time.monotonic() + timeout / 1000
-        while self._holds_any(queue_name):
-            if until is not None and time.monotonic() > until:
-                raise QueueJoinTimeout(  # type: ignore[no-untyped-call]  # Dramatiq's error has no annotations
-                    f"queue {queue_name!r} still holds jobs after {timeout} ms"
-                )
-            time.sleep(0.02)
-
     def _row(self, message: Message[Any], delay: int | None, raw: bytes) -> Row:
         names = (message.message_id, message.queue_name, message.actor_name)
         return (*names, -self.priority_of(message), delay or 0, raw)
@@ -261,7 +242,7 @@ class DatabaseBroker(GelloBroker):
         self.database.transact(partial(give_back_unknown, self._sql, owner=owner_number(owner), known=known))
         self._unsure = False
 
-    def _holds_any(self, queue: str) -> bool:
+    def holds_any(self, queue: str) -> bool:
         with self.database.read() as connection:
             return bool(self._sql.ask(connection, "any", queue, queue, queue))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,14 +11,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from dramatiq import Message, Middleware
-from dramatiq.errors import QueueJoinTimeout
 
 from ...broker import Encoded, GelloBroker, State
 from ...claim import Claim
 from ...durations import Duration, duration
 from ...errors import BrokerUnavailable, JobEnded
 from ...job import new_job_id
-from ...leases import Leases, first_name
+from ...leases import Beats
 from ...masking import mask
 from ...outcome import DONE, GIVEN_BACK, Kind, Outcome, Reason
 from .client import DEAD, Client, texts
@@ -66,7 +64,7 @@ class RedisBroker(GelloBroker):
         self.client = Client(url, namespace)
         self.lease = duration(lease).total_seconds()
         self._roster = RedisRoster(self.client, self.lease)
-        self._leases: dict[str, Leases] = {}
+        self._beats = Beats(self._roster, self.lease)
         self._listener: Listener | None = None
         self._unsure = False
 
@@ -83,7 +81,7 @@ class RedisBroker(GelloBroker):
 
     def after_fork(self) -> None:
         super().after_fork()
-        self._leases, self._listener = {}, None
+        self._beats, self._listener = self._beats.afresh(), None
 
     def put(self, messages: Sequence[Encoded]) -> None:
         arguments: list[Any] = []
@@ -127,20 +125,19 @@ class RedisBroker(GelloBroker):
             return None
 
     def attach(self, owner: str, coordinator: Coordinator) -> str:
-        leases = Leases(self._roster, self.lease, lambda name: setattr(coordinator, "owner", name))
-        leases.start(owner, ",".join(coordinator.serves()))
-        self._leases[owner] = leases
+        self._beats.start(owner, coordinator)
         self._warn_of_eviction()
         return owner
 
     def detach(self, owner: str) -> None:
         self._stop_listening()
-        leases = self._leases.pop(first_name(owner), None)
-        if leases is not None:
-            leases.stop()
+        self._beats.stop(owner)
 
     def size(self, queue: str, state: State = "ready") -> int:
         return int(self.client.run("work", "sizes", queue)[SIZES.index(state)])
+
+    def holds_any(self, queue: str) -> bool:
+        return any(self.client.run("work", "sizes", queue))
 
     def clear(self, queue: str) -> int:
         dropped, found = 0, CLEAR
@@ -157,20 +154,6 @@ class RedisBroker(GelloBroker):
         """Free at once what a process held that is known to be dead; returns how many jobs."""
         workers = [each for each in self._roster.others("") if each.startswith(f"{host[:40]}:{pid}:")]
         return sum(map(self._roster.bury, workers))
-
-    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
-        """Wait until a queue holds no job.
-
-        Raises:
-          QueueJoinTimeout: The time is over.
-        """
-        until = None if timeout is None else time.monotonic() + timeout / 1000
-        while any(self.client.run("work", "sizes", queue_name)):
-            if until is not None and time.monotonic() > until:
-                raise QueueJoinTimeout(  # type: ignore[no-untyped-call]  # Dramatiq's error has no annotations
-                    f"queue {queue_name!r} still holds jobs after {timeout} ms"
-                )
-            time.sleep(0.02)
 
     def _landing(self, message: Any) -> Message[Any]:
         plain = super()._landing(message)
